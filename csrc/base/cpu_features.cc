@@ -1,0 +1,49 @@
+#include "base/cpu_features.h"
+
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace pyinfer {
+
+std::string_view isa_name(Isa isa) {
+  switch (isa) {
+    case Isa::kBaseline: return "baseline";
+    case Isa::kAvx2: return "avx2";
+    case Isa::kAvx512: return "avx512";
+    case Isa::kNeon: return "neon";
+  }
+  return "?";
+}
+
+std::vector<Isa> available_isas() {
+  std::vector<Isa> isas{Isa::kBaseline};
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  if (avx2) isas.push_back(Isa::kAvx2);
+#endif
+  return isas;
+}
+
+namespace {
+Isa choose() {
+  const std::vector<Isa> isas = available_isas();
+  const char* forced = std::getenv("PYINFER_CPU_ISA");
+  if (forced == nullptr || *forced == '\0') return isas.back();
+  std::string names;
+  for (Isa isa : isas) {
+    if (isa_name(isa) == forced) return isa;
+    names += join(names.empty() ? "" : ", ", isa_name(isa));
+  }
+  fail(ErrorCode::kInvalidInput, "PYINFER_CPU_ISA=", forced, " cannot be used here; expected one of: ", names);
+}
+}  // namespace
+
+Isa selected_isa() {
+  static const Isa isa = choose();
+  return isa;
+}
+
+}  // namespace pyinfer

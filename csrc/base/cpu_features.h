@@ -1,0 +1,23 @@
+// What this CPU can do, and which instruction set the kernels use.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace pyinfer {
+
+// Ordered: a CPU that runs one runs those of its architecture before it.
+enum class Isa { kBaseline, kAvx2, kAvx512, kNeon };
+
+std::string_view isa_name(Isa isa);
+
+// The best instruction set that this CPU runs and this build contains, or the one that
+// PYINFER_CPU_ISA names ("baseline", "avx2", "avx512", "neon"). Throws Error(kInvalidInput) for an
+// unknown name or one that this CPU cannot run. Decided once per process.
+Isa selected_isa();
+
+// Every instruction set that this CPU runs and this build contains, ascending.
+std::vector<Isa> available_isas();
+
+}  // namespace pyinfer

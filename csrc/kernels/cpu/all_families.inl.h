@@ -1,0 +1,13 @@
+// Included by every isa_*.cc: the bodies of all kernel families, then the table that names them.
+#pragma once
+
+#include "kernels/cpu/simd/vec.h"
+#include "kernels/kernel_table.h"
+
+namespace pyinfer {
+namespace {
+
+constexpr KernelTable make_table(const char* name) { return {.name = name}; }
+
+}  // namespace
+}  // namespace pyinfer

@@ -1,0 +1,19 @@
+// What a CPU backend must provide: one struct of function pointers per kernel family. The contract
+// of each function stands in the family's own header.
+#pragma once
+
+#include "base/cpu_features.h"
+
+namespace pyinfer {
+
+struct KernelTable {
+  const char* name;
+};
+
+// The table of `isa`. Precondition: available_isas() contains it.
+const KernelTable& kernel_table(Isa isa);
+
+// The table of selected_isa().
+const KernelTable& kernels();
+
+}  // namespace pyinfer

@@ -1,0 +1,51 @@
+#include "tensor/tensor.h"
+
+#include "base/aligned.h"
+#include "base/error.h"
+
+namespace pyinfer {
+
+Tensor::Tensor(DType dtype, const Shape& shape) {
+  view_ = {dtype, shape, nullptr};
+  if (dtype == DType::kString) {
+    auto strings = std::make_shared<std::vector<std::string>>(static_cast<size_t>(shape.count()));
+    view_.data = strings->data();
+    storage_ = std::move(strings);
+  } else {
+    auto bytes = std::make_shared<AlignedBytes>(std::max<size_t>(view_.bytes(), 1));
+    view_.data = bytes->data();
+    storage_ = std::move(bytes);
+  }
+}
+
+Tensor::Tensor(DType dtype, const Shape& shape, const void* data, std::shared_ptr<const void> keep_alive)
+    : view_{dtype, shape, const_cast<void*>(data)}, storage_(std::move(keep_alive)) {}
+
+Tensor Tensor::copy_of(const TensorView& view) {
+  Tensor t(view.dtype, view.shape);
+  if (view.dtype == DType::kString)
+    std::copy_n(view.as<std::string>(), view.count(), t.as<std::string>());
+  else if (const size_t n = view.bytes(); n > 0)
+    std::memcpy(t.view_.data, view.data, n);
+  return t;
+}
+
+Tensor Tensor::reshaped(const Shape& shape) const {
+  require(shape.count() == count(), ErrorCode::kInternal, "reshape of ", view_.shape.str(), " to ", shape.str());
+  Tensor t = *this;
+  t.view_.shape = shape;
+  return t;
+}
+
+std::vector<int64_t> to_int64s(const TensorView& view) {
+  if (view.dtype == DType::kInt64) {
+    const auto s = view.span<const int64_t>();
+    return {s.begin(), s.end()};
+  }
+  require(view.dtype == DType::kInt32, ErrorCode::kInvalidModel, "expected an int64 or int32 tensor, got ",
+          dtype_name(view.dtype));
+  const auto s = view.span<const int32_t>();
+  return {s.begin(), s.end()};
+}
+
+}  // namespace pyinfer

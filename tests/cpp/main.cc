@@ -1,0 +1,38 @@
+// Runs every TEST, or those whose name contains the first argument. Exit status 1 on any failure.
+#include "check.h"
+
+#include <cstring>
+#include <exception>
+
+namespace pyinfer::test {
+namespace {
+int g_failures = 0;
+}
+std::vector<Case>& cases() {
+  static std::vector<Case> all;
+  return all;
+}
+void report_failure(const char* file, int line, const std::string& message) {
+  if (++g_failures <= 50) std::cerr << file << ":" << line << ": " << message << "\n";
+}
+int failures() { return g_failures; }
+}  // namespace pyinfer::test
+
+int main(int argc, char** argv) {
+  using namespace pyinfer::test;
+  int passed = 0, failed = 0;
+  for (const Case& c : cases()) {
+    if (argc > 1 && std::strstr(c.name, argv[1]) == nullptr) continue;
+    const int before = failures();
+    try {
+      c.body();
+    } catch (const std::exception& e) {
+      report_failure(c.name, 0, std::string("exception: ") + e.what());
+    }
+    const bool ok = failures() == before;
+    (ok ? passed : failed)++;
+    if (!ok) std::cerr << "FAILED " << c.name << "\n";
+  }
+  std::cout << passed << " passed, " << failed << " failed\n";
+  return failed ? 1 : 0;
+}

@@ -1,0 +1,95 @@
+"""What the objects compiled for one instruction set show to the linker.
+
+The linker keeps one copy of each weak symbol. Were an inline function compiled in an AVX-512 file
+weak and external, the whole program might call that copy, and crash on an older CPU. So these
+objects may define nothing that others see, except the kernel table.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_TABLE = re.compile(r"pyinfer::k\w+Kernels")
+# Functions of libm whose result depends on the libm; floor, fma, sqrt and the like are exact and allowed.
+_INEXACT = re.compile(
+    r"_*(exp|exp2|exp10|expm1|log|log2|log10|log1p|pow|sin|cos|tan|sincos|asin|acos|atan|atan2|sinh|cosh|tanh"
+    r"|asinh|acosh|atanh|erf|erfc|cbrt|hypot|tgamma|lgamma)[fl]?(_finite)?(@.*)?"
+)
+
+
+def offences_in(listing: str) -> list[str]:
+    """The lines of `nm -C`'s output that break the rule."""
+    found = []
+    for line in listing.splitlines():
+        match = re.match(r"[0-9a-fA-F]*\s+([A-Za-z])\s+(.*)", line)
+        if match is None:
+            continue
+        kind, name = match[1], match[2]
+        external = kind.isupper() and kind != "U"
+        if (external or kind in "uvw") and not _TABLE.fullmatch(name):
+            found.append(line)
+        elif kind == "U" and _INEXACT.fullmatch(name):
+            found.append(line)
+    return found
+
+
+def objects() -> list[Path]:
+    """The newest build's isa_*.o that carry no sanitizer (its runtime adds symbols of its own)."""
+    builds = []
+    for cache in sorted(ROOT.glob("build*/**/CMakeCache.txt")):
+        text = cache.read_text(encoding="utf-8", errors="replace")
+        switch = re.search(r"^PYINFER_SANITIZE:\w+=(.*)$", text, re.MULTILINE)
+        found = list(cache.parent.glob("CMakeFiles/pyinfer_core.dir/csrc/kernels/cpu/isa_*.o"))
+        if found and not (switch and switch[1].strip()):
+            builds.append(found)
+    return max(builds, key=lambda found: max(path.stat().st_mtime for path in found), default=[])
+
+
+def test_isa_objects_export_only_the_kernel_table():
+    if shutil.which("nm") is None:
+        pytest.skip("nm is not installed")
+    paths = objects()
+    if not paths:
+        pytest.skip("no build folder: configure one with CMake, or `pip install .` in this folder")
+    found = []
+    for path in paths:
+        listing = subprocess.run(["nm", "-C", str(path)], check=True, capture_output=True, text=True).stdout
+        assert _TABLE.search(listing), f"{path.name} defines no kernel table"
+        found += [f"{path.name}: {line}" for line in offences_in(listing)]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0000000000000000 W std::vector<float>::push_back(float const&)",
+        "0000000000000000 T pyinfer::gemm(float const*)",
+        "0000000000000000 V typeinfo for pyinfer::Thing",
+        "0000000000000000 u pyinfer::counter",
+        "                 w __gmon_start__",
+        "                 U expf",
+        "                 U tanh@GLIBC_2.2.5",
+    ],
+)
+def test_an_offence_is_seen(line):
+    assert offences_in(line) == [line]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0000000000000000 R pyinfer::kAvx2Kernels",
+        "0000000000000000 D pyinfer::kBaselineKernels",
+        "0000000000000010 t pyinfer::(anonymous namespace)::gemm(float const*)",
+        "                 U memcpy",
+        "                 U floorf",
+        "                 U _GLOBAL_OFFSET_TABLE_",
+    ],
+)
+def test_what_is_allowed_is_left_alone(line):
+    assert offences_in(line) == []

@@ -48,7 +48,9 @@ def offences_in(folder: str, text: str) -> list[str]:
                 found.append(f"{number}: only bindings/ may include <{match[1]}>")
         elif match := _CONDITION.match(line):
             if folder not in ("kernels", "base") and _MACHINE.search(match[1]):
-                found.append(f"{number}: conditional on the machine outside kernels/ and base/: {line.strip()}")
+                found.append(
+                    f"{number}: conditional on the machine outside kernels/ and base/: {line.strip()}"
+                )
     return found
 
 

@@ -17,9 +17,9 @@ struct Limits {
   int64_t max_string_bytes = int64_t{64} << 20;
   // Nodes of a model, those in subgraphs and functions included, and after functions are inlined.
   int64_t max_nodes = 1'000'000;
-  // Submessages of a model file of every kind (nodes, attributes, dimensions, metadata ...): bounds
-  // the memory of the parsed form, which is several times larger than the bytes of an empty message.
-  int64_t max_messages = 20'000'000;
+  // Bytes of the parsed form of a model file, weights excluded: an empty message takes two bytes in
+  // the file and a few hundred in memory.
+  int64_t max_parsed_bytes = int64_t{4} << 30;
   // Trips of one Loop or Scan in one run.
   int64_t max_loop_trips = 100'000'000;
   // Depth of subgraphs within subgraphs, of function calls within functions, and of nested types.

@@ -17,7 +17,9 @@ FileDescriptor::~FileDescriptor() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-std::string last_system_error() { return std::generic_category().message(errno); }
+std::string last_system_error() {
+  return std::generic_category().message(errno);
+}
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   require(path.find('\0') == std::string::npos, ErrorCode::kIo, "a path contains a zero byte");
@@ -29,16 +31,20 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
 
 std::shared_ptr<const MappedFile> MappedFile::from(FileDescriptor file, const std::string& path) {
   struct stat info {};
-  if (::fstat(file.get(), &info) != 0) fail(ErrorCode::kIo, "cannot stat '", path, "': ", last_system_error());
+  if (::fstat(file.get(), &info) != 0)
+    fail(ErrorCode::kIo, "cannot stat '", path, "': ", last_system_error());
   require(S_ISREG(info.st_mode), ErrorCode::kIo, "'", path, "' is not a regular file");
   require(info.st_size > 0, ErrorCode::kIo, "'", path, "' is empty");
-  require(static_cast<uint64_t>(info.st_size) <= SIZE_MAX, ErrorCode::kIo, "'", path, "' is too large to map");
+  require(static_cast<uint64_t>(info.st_size) <= SIZE_MAX, ErrorCode::kIo, "'", path,
+          "' is too large to map");
   const auto size = static_cast<size_t>(info.st_size);
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (data == MAP_FAILED) fail(ErrorCode::kIo, "cannot map '", path, "': ", last_system_error());
   return std::shared_ptr<const MappedFile>(new MappedFile({static_cast<const std::byte*>(data), size}, path));
 }
 
-MappedFile::~MappedFile() { ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size()); }
+MappedFile::~MappedFile() {
+  ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
 
 }  // namespace pyinfer

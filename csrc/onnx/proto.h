@@ -40,7 +40,6 @@ struct TensorProto {
   int32_t data_type = 0;
   bool external = false;  // data_location == EXTERNAL
   bool has_segment = false;
-  bool has_raw_data = false;
   std::span<const std::byte> raw_data;
   PackedField float_data;   // 32-bit little-endian
   PackedField double_data;  // 64-bit little-endian

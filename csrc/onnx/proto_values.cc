@@ -35,10 +35,7 @@ void Parser::read(WireReader r, TensorProto& out) {
       case 6: push(out.string_data, blob(r)); break;
       case 7: packed(r, WireType::kVarint, out.int64_data); break;
       case 8: out.name = text(r); break;
-      case 9:
-        out.raw_data = r.bytes();
-        out.has_raw_data = true;
-        break;
+      case 9: out.raw_data = r.bytes(); break;
       case 10: packed(r, WireType::kFixed64, out.double_data); break;
       case 11: packed(r, WireType::kVarint, out.uint64_data); break;
       case 12: out.doc_string = blob(r); break;

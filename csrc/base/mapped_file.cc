@@ -1,0 +1,50 @@
+#include "base/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <system_error>
+
+#include "base/error.h"
+
+namespace pyinfer {
+
+FileDescriptor::~FileDescriptor() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+std::string last_system_error() {
+  return std::generic_category().message(errno);
+}
+
+std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
+  require(path.find('\0') == std::string::npos, ErrorCode::kIo, "a path contains a zero byte");
+  // O_NONBLOCK: opening a FIFO without a writer would wait for one.
+  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!file.valid()) fail(ErrorCode::kIo, "cannot open '", path, "': ", last_system_error());
+  return from(std::move(file), path);
+}
+
+std::shared_ptr<const MappedFile> MappedFile::from(FileDescriptor file, const std::string& path) {
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0)
+    fail(ErrorCode::kIo, "cannot stat '", path, "': ", last_system_error());
+  require(S_ISREG(info.st_mode), ErrorCode::kIo, "'", path, "' is not a regular file");
+  require(info.st_size > 0, ErrorCode::kIo, "'", path, "' is empty");
+  require(static_cast<uint64_t>(info.st_size) <= SIZE_MAX, ErrorCode::kIo, "'", path,
+          "' is too large to map");
+  const auto size = static_cast<size_t>(info.st_size);
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (data == MAP_FAILED) fail(ErrorCode::kIo, "cannot map '", path, "': ", last_system_error());
+  return std::shared_ptr<const MappedFile>(new MappedFile({static_cast<const std::byte*>(data), size}, path));
+}
+
+MappedFile::~MappedFile() {
+  ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+}  // namespace pyinfer

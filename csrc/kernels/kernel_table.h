@@ -3,11 +3,13 @@
 #pragma once
 
 #include "base/cpu_features.h"
+#include "kernels/gemm.h"
 
 namespace pyinfer {
 
 struct KernelTable {
   const char* name;
+  GemmKernels gemm;
 };
 
 // The table of `isa`. Precondition: available_isas() contains it.

@@ -1,13 +1,19 @@
 // Included by every isa_*.cc: the bodies of all kernel families, then the table that names them.
 #pragma once
 
+#include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/simd/vec.h"
 #include "kernels/kernel_table.h"
 
 namespace pyinfer {
 namespace {
 
-constexpr KernelTable make_table(const char* name) { return {.name = name}; }
+constexpr KernelTable make_table(const char* name) {
+  return {
+      .name = name,
+      .gemm = kGemmKernels,
+  };
+}
 
 }  // namespace
 }  // namespace pyinfer

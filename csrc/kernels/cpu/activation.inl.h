@@ -1,0 +1,57 @@
+// The activations of an epilogue over the vector type, and over rows in place.
+#pragma once
+
+#include "kernels/cpu/simd/vec.h"
+#include "kernels/epilogue.h"
+
+namespace pyinfer {
+namespace {
+
+// min and max return their second operand when either is NaN: NaN goes through.
+inline F32 relu(F32 x) {
+  return max(zero_f32(), x);
+}
+inline F32 clip(F32 x, F32 low, F32 high) {
+  return min(high, max(low, x));
+}
+inline F32 leaky_relu(F32 x, F32 alpha) {
+  return max(zero_f32(), x) + alpha * min(zero_f32(), x);
+}
+inline F32 hard_sigmoid(F32 x, F32 alpha, F32 beta) {
+  return clip(fma(alpha, x, beta), zero_f32(), splat(1.0f));
+}
+inline F32 hard_swish(F32 x) {
+  return x * hard_sigmoid(x, splat(1.0f / 6.0f), splat(0.5f));
+}
+
+template <class F>
+void map_rows(float* c, int64_t ldc, int rows, int64_t columns, F f) {
+  for (int r = 0; r < rows; ++r, c += ldc) {
+    int64_t j = 0;
+    for (; j + 16 <= columns; j += 16) store(c + j, f(load(c + j)));
+    const int rest = static_cast<int>(columns - j);
+    if (rest > 0) store_n(c + j, f(load_n(c + j, rest)), rest);
+  }
+}
+
+// c(i,j) = activation(c(i,j)) on `rows` rows, ldc floats apart.
+inline void activate_rows(float* c, int64_t ldc, int rows, int64_t columns, const Epilogue& e) {
+  const F32 alpha = splat(e.alpha), beta = splat(e.beta);
+  switch (e.activation) {
+    case Activation::kNone: break;
+    case Activation::kRelu: map_rows(c, ldc, rows, columns, [](F32 x) { return relu(x); }); break;
+    case Activation::kClip:
+      map_rows(c, ldc, rows, columns, [=](F32 x) { return clip(x, alpha, beta); });
+      break;
+    case Activation::kLeakyRelu:
+      map_rows(c, ldc, rows, columns, [=](F32 x) { return leaky_relu(x, alpha); });
+      break;
+    case Activation::kHardSigmoid:
+      map_rows(c, ldc, rows, columns, [=](F32 x) { return hard_sigmoid(x, alpha, beta); });
+      break;
+    case Activation::kHardSwish: map_rows(c, ldc, rows, columns, [](F32 x) { return hard_swish(x); }); break;
+  }
+}
+
+}  // namespace
+}  // namespace pyinfer

@@ -1,0 +1,30 @@
+// What rides on the store of a matrix product or convolution:
+//   Y(i,j) = act(acc(i,j) + bias + residual(i,j))
+// in this order, each step rounded to fp32.
+#pragma once
+
+#include <cstdint>
+
+namespace pyinfer {
+
+enum class Activation : uint8_t {
+  kNone,
+  kRelu,         // max(x, 0); NaN stays NaN
+  kClip,         // min(max(x, alpha), beta); NaN stays NaN
+  kLeakyRelu,    // x >= 0 ? x : alpha * x
+  kHardSigmoid,  // max(0, min(1, alpha * x + beta)), the inner step fused
+  kHardSwish,    // x * hard_sigmoid(x) with alpha = 1/6, beta = 1/2
+};
+
+struct Epilogue {
+  const float* bias = nullptr;  // one per column, or one per row
+  bool bias_per_row = false;
+  // Rows as Y's, `residual_stride` floats apart. May be Y itself (same address, same stride);
+  // must not overlap Y in any other way.
+  const float* residual = nullptr;
+  int64_t residual_stride = 0;
+  Activation activation = Activation::kNone;
+  float alpha = 0.0f, beta = 0.0f;
+};
+
+}  // namespace pyinfer

@@ -1,0 +1,43 @@
+#include "kernels/reference/matrix.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace pyinfer::reference {
+
+namespace {
+double activate(const Epilogue& e, double x) {
+  if (std::isnan(x)) return x;
+  const double a = e.alpha, b = e.beta;
+  switch (e.activation) {
+    case Activation::kNone: return x;
+    case Activation::kRelu: return std::max(x, 0.0);
+    case Activation::kClip: return std::min(std::max(x, a), b);
+    case Activation::kLeakyRelu: return x >= 0 ? x : a * x;
+    case Activation::kHardSigmoid: return std::clamp(a * x + b, 0.0, 1.0);
+    case Activation::kHardSwish: return x * std::clamp(x / 6 + 0.5, 0.0, 1.0);
+  }
+  return x;
+}
+}  // namespace
+
+double apply(const Epilogue& e, double x, int64_t i, int64_t j) {
+  if (e.bias != nullptr) x += e.bias[e.bias_per_row ? i : j];
+  if (e.residual != nullptr) x += e.residual[i * e.residual_stride + j];
+  return activate(e, x);
+}
+
+void gemm(const GemmArgs& args, const float* b, int64_t ldb, bool transposed, float* c) {
+  for (int64_t i = 0; i < args.m; ++i) {
+    for (int64_t j = 0; j < args.n; ++j) {
+      double sum = 0;
+      for (int64_t k = 0; k < args.k; ++k) {
+        const float bv = transposed ? b[j * ldb + k] : b[k * ldb + j];
+        sum += static_cast<double>(args.a[i * args.lda + k]) * bv;
+      }
+      c[i * args.ldc + j] = static_cast<float>(apply(args.epilogue, sum, i, j));
+    }
+  }
+}
+
+}  // namespace pyinfer::reference

@@ -1,0 +1,347 @@
+#include "onnx/importer.h"
+
+#include <string_view>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "onnx/upgrade.h"
+
+namespace pyinfer::onnx {
+namespace {
+
+// The names that nodes of one graph, or of one function body inlined into it, can see.
+struct Scope {
+  Graph& graph;
+  Scope* enclosing;  // of the enclosing graph; null for the main graph and for functions
+  std::unordered_map<std::string_view, ValueId> names;
+  const FunctionProto* function = nullptr;
+  const NodeProto* call = nullptr;   // the node whose attributes ref_attr_name refers to
+  const Scope* call_scope = nullptr; // the scope of that node
+  std::string prefix;                // of node and value names
+  int depth = 0;
+};
+
+std::string node_str(const NodeProto& node) {
+  return node.name.empty() ? std::string(node.op_type) : join(node.op_type, " '", node.name, "'");
+}
+
+std::string_view normalized_domain(std::string_view domain) { return domain == "ai.onnx" ? "" : domain; }
+
+DType parse_dtype(int64_t elem_type) {
+  require(elem_type > 0 && elem_type < kDTypeCount, ErrorCode::kUnsupported, "element type ", elem_type,
+          " is not known");
+  return static_cast<DType>(elem_type);
+}
+
+ValueType parse_type(const TypeProto& proto) {
+  switch (proto.kind) {
+    case TypeProto::Kind::kTensor: return {.dtype = parse_dtype(proto.elem_type)};
+    case TypeProto::Kind::kSequence: {
+      require(proto.element != nullptr, ErrorCode::kInvalidModel, "a sequence type without element type");
+      ValueType t = parse_type(*proto.element);
+      require(!t.sequence && !t.optional, ErrorCode::kUnsupported, "sequences of sequences or optionals");
+      t.sequence = true;
+      return t;
+    }
+    case TypeProto::Kind::kOptional: {
+      require(proto.element != nullptr, ErrorCode::kInvalidModel, "an optional type without element type");
+      ValueType t = parse_type(*proto.element);
+      require(!t.optional, ErrorCode::kUnsupported, "optionals of optionals");
+      t.optional = true;
+      return t;
+    }
+    case TypeProto::Kind::kMap: {
+      require(proto.element != nullptr, ErrorCode::kInvalidModel, "a map type without value type");
+      ValueType t = parse_type(*proto.element);
+      require(t.is_tensor(), ErrorCode::kUnsupported, "maps to anything but tensors");
+      t.map_key = parse_dtype(proto.elem_type);
+      return t;
+    }
+    case TypeProto::Kind::kSparseTensor:
+      fail(ErrorCode::kUnsupported, "sparse tensors as inputs or outputs; make them dense in the model");
+    default: fail(ErrorCode::kInvalidModel, "a value without type");
+  }
+}
+
+std::optional<std::vector<Dim>> parse_shape(const TypeProto& proto) {
+  if (proto.kind != TypeProto::Kind::kTensor || !proto.has_shape) return std::nullopt;
+  std::vector<Dim> dims;
+  for (const DimensionProto& d : proto.dims) {
+    Dim dim;
+    if (d.value && *d.value >= 0) dim.value = *d.value;
+    dim.symbol = d.param;
+    dims.push_back(std::move(dim));
+  }
+  return dims;
+}
+
+class Importer {
+ public:
+  Importer(const ModelProto& model, const DataSource& source) : model_(model), source_(source) {
+    for (const OperatorSetIdProto& o : model.opset_imports) opsets_[normalized_domain(o.domain)] = o.version;
+  }
+
+  Graph import() {
+    Graph graph;
+    Scope scope{.graph = graph, .enclosing = nullptr, .names = {}, .prefix = {}};
+    import_graph(model_.graph, scope);
+    upgrade(graph);
+    return graph;
+  }
+
+ private:
+  void import_graph(const GraphProto& proto, Scope& scope) {
+    require(scope.depth <= source_.limits.max_nesting_depth, ErrorCode::kLimit, "graphs nested deeper than ",
+            source_.limits.max_nesting_depth);
+    Graph& graph = scope.graph;
+    graph.name = proto.name;
+    for (const TensorProto& t : proto.initializers) define(scope, t.name).constant = decode(t, t.name);
+    for (const SparseTensorProto& t : proto.sparse_initializers)
+      define(scope, t.values.name).constant = decode_sparse_tensor(t, source_);
+    for (Value& v : graph.values) v.type = {.dtype = v.constant.dtype()};
+    for (const ValueInfoProto& info : proto.inputs) {
+      if (scope.names.contains(info.name)) continue;  // an initializer that IR version 3 lists as input too
+      Value& v = define(scope, info.name);
+      describe(info, v, scope.enclosing == nullptr);
+      graph.inputs.push_back(scope.names.at(info.name));
+    }
+    import_nodes(proto.nodes, scope);
+    for (const ValueInfoProto& info : proto.outputs) {
+      const ValueId id = lookup(scope, info.name);
+      require(id != kNoValue, ErrorCode::kInvalidModel, "graph '", proto.name, "': output '", info.name,
+              "' is not computed by any node");
+      if (info.type && !graph.value(id).shape) graph.value(id).shape = parse_shape(*info.type);
+      graph.outputs.push_back(id);
+    }
+    sort_nodes(graph);
+  }
+
+  static void describe(const ValueInfoProto& info, Value& v, bool type_needed) {
+    if (!info.type || info.type->kind == TypeProto::Kind::kNone || (!type_needed && info.type->elem_type == 0)) {
+      require(!type_needed, ErrorCode::kInvalidModel, "input '", info.name, "' has no type");
+      return;
+    }
+    try {
+      v.type = parse_type(*info.type);
+    } catch (const Error& e) {
+      fail(e.code(), "input '", info.name, "': ", e.message());
+    }
+    v.shape = parse_shape(*info.type);
+  }
+
+  Value& define(Scope& scope, std::string_view name) {
+    const auto [it, fresh] = scope.names.emplace(name, static_cast<ValueId>(scope.graph.values.size()));
+    require(fresh, ErrorCode::kInvalidModel, "value '", name, "' is defined twice");
+    scope.graph.add_value({.name = scope.prefix + std::string(name), .type = {}, .shape = {}, .constant = {}});
+    return scope.graph.values.back();
+  }
+
+  Tensor decode(const TensorProto& proto, std::string_view name) const {
+    try {
+      return decode_tensor(proto, source_);
+    } catch (const Error& e) {
+      fail(e.code(), "initializer '", name, "': ", e.message());
+    }
+  }
+
+  // The value of that name, captured from the enclosing graphs where need be; kNoValue when there is none.
+  ValueId lookup(Scope& scope, std::string_view name) {
+    if (const auto it = scope.names.find(name); it != scope.names.end()) return it->second;
+    if (scope.enclosing == nullptr) return kNoValue;
+    const ValueId outer = lookup(*scope.enclosing, name);
+    if (outer == kNoValue) return kNoValue;
+    const Value& value = scope.enclosing->graph.value(outer);
+    const Tensor constant = value.constant;
+    const ValueId inner = scope.graph.add_value(
+        {.name = std::string(name), .type = value.type, .shape = value.shape, .constant = constant});
+    if (constant.empty()) scope.graph.captures.push_back({outer, inner});
+    scope.names.emplace(name, inner);
+    return inner;
+  }
+
+  // Output names first, so that the file's order of nodes does not matter.
+  void import_nodes(const std::vector<NodeProto>& nodes, Scope& scope) {
+    for (const NodeProto& node : nodes)
+      for (std::string_view name : node.outputs)
+        if (!name.empty() && !(scope.function && scope.names.contains(name))) define(scope, name);
+    // Constants before others: a subgraph takes them by value.
+    for (const NodeProto& node : nodes)
+      if (node.op_type == "Constant" && normalized_domain(node.domain).empty()) located(node, [&] { import_constant(node, scope); });
+    for (const NodeProto& node : nodes)
+      if (node.op_type != "Constant" || !normalized_domain(node.domain).empty()) located(node, [&] { import_node(node, scope); });
+  }
+
+  template <class F>
+  static void located(const NodeProto& node, F&& body) {
+    try {
+      body();
+    } catch (const Error& e) {
+      fail(e.code(), node_str(node), ": ", e.message());
+    }
+  }
+
+  void import_constant(const NodeProto& node, Scope& scope) {
+    require(node.outputs.size() == 1 && node.attributes.size() == 1, ErrorCode::kInvalidModel,
+            "a Constant has one output and one attribute");
+    const Attribute a = import_attribute(node.attributes[0], scope).value();
+    Tensor t;
+    if (const auto* tensor = std::get_if<Tensor>(&a.value))
+      t = *tensor;
+    else if (const auto* i = std::get_if<int64_t>(&a.value))
+      t = Tensor::scalar_i64(*i);
+    else if (const auto* f = std::get_if<float>(&a.value))
+      t = Tensor::from<float>({}, std::span(f, 1));
+    else if (const auto* s = std::get_if<std::string>(&a.value))
+      t = Tensor::from<std::string>({}, std::span(s, 1));
+    else if (const auto* is = std::get_if<std::vector<int64_t>>(&a.value))
+      t = Tensor::vector_i64(*is);
+    else if (const auto* fs = std::get_if<std::vector<float>>(&a.value))
+      t = Tensor::from<float>({static_cast<int64_t>(fs->size())}, *fs);
+    else if (const auto* ss = std::get_if<std::vector<std::string>>(&a.value))
+      t = Tensor::from<std::string>({static_cast<int64_t>(ss->size())}, *ss);
+    else
+      fail(ErrorCode::kInvalidModel, "attribute '", node.attributes[0].name, "' is no constant value");
+    Value& v = scope.graph.value(scope.names.at(node.outputs[0]));
+    // A function's output that is a constant already has a consumer's name; it keeps it.
+    v.type = {.dtype = t.dtype()};
+    v.constant = std::move(t);
+  }
+
+  void import_node(const NodeProto& proto, Scope& scope) {
+    require(++node_count_ <= source_.limits.max_nodes, ErrorCode::kLimit, "more than max_nodes=",
+            source_.limits.max_nodes, " nodes");
+    std::vector<ValueId> inputs, outputs;
+    for (std::string_view name : proto.inputs) {
+      const ValueId id = name.empty() ? kNoValue : lookup(scope, name);
+      require(name.empty() || id != kNoValue || (scope.function && scope.names.contains(name)), ErrorCode::kInvalidModel,
+              "input '", name, "' is not defined");
+      inputs.push_back(id);
+    }
+    for (std::string_view name : proto.outputs) outputs.push_back(name.empty() ? kNoValue : scope.names.at(name));
+    if (const FunctionProto* function = find_function(proto)) {
+      inline_function(*function, proto, inputs, outputs, scope);
+      return;
+    }
+    Node node;
+    node.name = proto.name.empty() ? std::string() : scope.prefix + std::string(proto.name);
+    node.domain = normalized_domain(proto.domain);
+    node.op_type = proto.op_type;
+    node.version = opset(node.domain, scope);
+    node.inputs = std::move(inputs);
+    node.outputs = std::move(outputs);
+    for (const AttributeProto& a : proto.attributes)
+      if (auto attribute = import_attribute(a, scope)) node.attributes[std::string(a.name)] = std::move(*attribute);
+    scope.graph.nodes.push_back(std::move(node));
+  }
+
+  int64_t opset(std::string_view domain, const Scope& scope) const {
+    for (const Scope* s = &scope; s; s = s->enclosing)
+      if (s->function)
+        for (const OperatorSetIdProto& o : s->function->opset_imports)
+          if (normalized_domain(o.domain) == domain) return o.version;
+    const auto it = opsets_.find(domain);
+    return it == opsets_.end() ? 1 : it->second;
+  }
+
+  const FunctionProto* find_function(const NodeProto& node) const {
+    for (const FunctionProto& f : model_.functions)
+      if (f.name == node.op_type && normalized_domain(f.domain) == normalized_domain(node.domain) &&
+          f.overload == node.overload)
+        return &f;
+    return nullptr;
+  }
+
+  void inline_function(const FunctionProto& function, const NodeProto& call, const std::vector<ValueId>& inputs,
+                       const std::vector<ValueId>& outputs, Scope& caller) {
+    require(caller.depth < source_.limits.max_nesting_depth, ErrorCode::kLimit,
+            "function calls nested deeper than ", source_.limits.max_nesting_depth, " (recursion?)");
+    Scope scope{.graph = caller.graph,
+                .enclosing = nullptr,
+                .names = {},
+                .function = &function,
+                .call = &call,
+                .call_scope = &caller,
+                .prefix = join(caller.prefix, call.name.empty() ? function.name : call.name, "/"),
+                .depth = caller.depth + 1};
+    require(inputs.size() <= function.inputs.size() && outputs.size() <= function.outputs.size(),
+            ErrorCode::kInvalidModel, "more inputs or outputs than function '", function.name, "' declares");
+    for (size_t i = 0; i < function.inputs.size(); ++i)
+      scope.names[function.inputs[i]] = i < inputs.size() ? inputs[i] : kNoValue;
+    // An output that is an input of the function, or an output twice, is passed on by an Identity.
+    std::vector<std::pair<std::string_view, ValueId>> passed;
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      if (outputs[i] == kNoValue) continue;
+      if (scope.names.contains(function.outputs[i]))
+        passed.emplace_back(function.outputs[i], outputs[i]);
+      else
+        scope.names[function.outputs[i]] = outputs[i];
+    }
+    import_nodes(function.nodes, scope);
+    for (const auto& [name, output] : passed) {
+      Node identity;
+      identity.op_type = "Identity";
+      identity.version = kNewestOpset;
+      identity.inputs = {lookup(scope, name)};
+      identity.outputs = {output};
+      caller.graph.nodes.push_back(std::move(identity));
+    }
+  }
+
+  // Nothing when it refers to an attribute that the function's caller left out.
+  std::optional<Attribute> import_attribute(const AttributeProto& proto, Scope& scope) {
+    if (!proto.ref_attr_name.empty()) return resolve_reference(proto.ref_attr_name, scope);
+    switch (proto.type) {
+      case AttributeType::kFloat: return Attribute{proto.f};
+      case AttributeType::kInt: return Attribute{proto.i};
+      case AttributeType::kString: return Attribute{std::string(proto.s)};
+      case AttributeType::kFloats: return Attribute{proto.floats};
+      case AttributeType::kInts: return Attribute{proto.ints};
+      case AttributeType::kStrings:
+        return Attribute{std::vector<std::string>(proto.strings.begin(), proto.strings.end())};
+      case AttributeType::kTensor: return Attribute{decode_tensor(*proto.t, source_)};
+      case AttributeType::kSparseTensor: return Attribute{decode_sparse_tensor(*proto.sparse_tensor, source_)};
+      case AttributeType::kTensors: {
+        std::vector<Tensor> tensors;
+        for (const TensorProto& t : proto.tensors) tensors.push_back(decode_tensor(t, source_));
+        return Attribute{std::move(tensors)};
+      }
+      case AttributeType::kTypeProto: return Attribute{parse_type(*proto.tp)};
+      case AttributeType::kGraph: {
+        auto graph = std::make_shared<Graph>();
+        Scope inner{.graph = *graph,
+                    .enclosing = &scope,
+                    .names = {},
+                    .call = scope.call,
+                    .call_scope = scope.call_scope,
+                    .prefix = {},
+                    .depth = scope.depth + 1};
+        import_graph(*proto.g, inner);
+        return Attribute{std::move(graph)};
+      }
+      case AttributeType::kUndefined: return Attribute{};
+      default: fail(ErrorCode::kUnsupported, "attribute '", proto.name, "' of type ", static_cast<int>(proto.type));
+    }
+  }
+
+  std::optional<Attribute> resolve_reference(std::string_view name, Scope& scope) {
+    const Scope* s = &scope;
+    while (s && !s->function) s = s->enclosing;
+    require(s != nullptr, ErrorCode::kInvalidModel, "attribute reference '", name, "' outside of a function");
+    for (const AttributeProto& a : s->call->attributes)
+      if (a.name == name) return import_attribute(a, *const_cast<Scope*>(s->call_scope));
+    for (const AttributeProto& a : s->function->attribute_protos)
+      if (a.name == name) return import_attribute(a, scope);
+    return std::nullopt;
+  }
+
+  const ModelProto& model_;
+  const DataSource& source_;
+  std::unordered_map<std::string_view, int64_t> opsets_;
+  int64_t node_count_ = 0;
+};
+
+}  // namespace
+
+Graph import_graph(const ModelProto& model, const DataSource& source) { return Importer(model, source).import(); }
+
+}  // namespace pyinfer::onnx

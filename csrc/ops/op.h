@@ -1,0 +1,121 @@
+// What an operator is: a factory that reads a node's attributes and types at load, and an Op that says
+// its output shapes while planning and computes while running. docs/add-an-operator.md walks through one.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/limits.h"
+#include "base/parallel.h"
+#include "graph/graph.h"
+#include "ops/plan_context.h"
+#include "ops/run_context.h"
+
+namespace pyinfer {
+
+class Op {
+ public:
+  virtual ~Op() = default;
+
+  // Says the shape of every output (PlanContext::output ...), the scratch memory, and what may share
+  // memory. Called once for a new signature of input shapes; const, and from several threads.
+  virtual void plan(PlanContext& ctx) const = 0;
+
+  // Computes. Shapes are those that plan() saw. Const, and from several threads.
+  virtual void run(RunContext& ctx) const = 0;
+
+  // False when two runs on the same inputs may differ (random operators): such a node is never folded.
+  virtual bool pure() const { return true; }
+};
+
+// A subgraph of If, Loop, Scan or SequenceMap, ready to run.
+class Body {
+ public:
+  virtual ~Body() = default;
+  virtual const std::vector<ValueType>& output_types() const = 0;
+  // Runs on explicit inputs; captured outer values are read from `ctx`. Outputs own their storage.
+  virtual void run(RunContext& ctx, const std::vector<Object>& inputs, std::vector<Object>& outputs) const = 0;
+};
+
+// A node at load, as its factory sees it.
+class NodeContext {
+ public:
+  virtual ~NodeContext() = default;
+  NodeContext(const Graph& graph, const Node& node, const Limits& limits)
+      : graph_(graph), node_(node), limits_(limits), output_types_(node.outputs.size()) {}
+
+  const Node& node() const { return node_; }
+  const Limits& limits() const { return limits_; }
+  int64_t version() const { return node_.version; }
+
+  int num_inputs() const { return static_cast<int>(node_.inputs.size()); }
+  int num_outputs() const { return static_cast<int>(node_.outputs.size()); }
+  bool has_input(int i) const { return i < num_inputs() && node_.inputs[static_cast<size_t>(i)] != kNoValue; }
+  bool has_output(int i) const { return i < num_outputs() && node_.outputs[static_cast<size_t>(i)] != kNoValue; }
+  const ValueType& input_type(int i) const;
+  DType dtype(int i) const { return input_type(i).dtype; }  // kUndefined for an omitted input
+  // The input's value when it is a constant of the model, else nullptr.
+  const Tensor* constant(int i) const;
+  // The declared shape of an input, when the file has it; a constant's own.
+  const std::optional<std::vector<Dim>>& declared_shape(int i) const;
+  // Throws unless there are at least `least` and at most `most` inputs and the first `least` are given.
+  void expect_inputs(int least, int most) const;
+  // Throws Error(kUnsupported) unless input i is a tensor of one of `allowed`.
+  void expect_dtype(int i, std::initializer_list<DType> allowed) const;
+  // Throws Error(kInvalidModel) unless inputs i and j have the same type.
+  void expect_same_dtype(int i, int j) const;
+
+  // Attributes. The first form of each requires the attribute; the second has a default.
+  bool has_attr(std::string_view name) const { return node_.attributes.find(name) != node_.attributes.end(); }
+  int64_t attr_int(std::string_view name) const;
+  int64_t attr_int(std::string_view name, int64_t otherwise) const;
+  float attr_float(std::string_view name) const;
+  float attr_float(std::string_view name, float otherwise) const;
+  std::string attr_string(std::string_view name) const;
+  std::string attr_string(std::string_view name, std::string_view otherwise) const;
+  std::vector<int64_t> attr_ints(std::string_view name) const;  // empty when absent
+  std::vector<float> attr_floats(std::string_view name) const;  // empty when absent
+  std::vector<std::string> attr_strings(std::string_view name) const;
+  const Tensor* attr_tensor(std::string_view name) const;  // nullptr when absent
+  const std::vector<Tensor>* attr_tensors(std::string_view name) const;
+  const ValueType* attr_type(std::string_view name) const;
+  // Element type named by an integer attribute; throws for a number that is none.
+  DType attr_dtype(std::string_view name, DType otherwise) const;
+
+  // The types of the outputs; a factory sets each output that exists.
+  void output(int i, DType dtype) { output(i, ValueType{.dtype = dtype}); }
+  void output(int i, const ValueType& type);
+  const std::vector<ValueType>& output_types() const { return output_types_; }
+
+  // Lowers the subgraph of attribute `name`; its explicit inputs take `input_types`.
+  virtual std::unique_ptr<Body> body(std::string_view name, const std::vector<ValueType>& input_types) = 0;
+  // The subgraph of attribute `name`, or nullptr.
+  const Graph* attr_graph(std::string_view name) const;
+
+  // Throws Error(kUnsupported).
+  template <class... Args>
+  [[noreturn]] void unsupported(const Args&... args) const {
+    fail(ErrorCode::kUnsupported, args...);
+  }
+
+ protected:
+  const Graph& graph_;
+  const Node& node_;
+  const Limits& limits_;
+
+ private:
+  std::vector<ValueType> output_types_;
+};
+
+using Factory = std::unique_ptr<Op> (*)(NodeContext& ctx);
+
+struct OpDef {
+  std::string_view domain;
+  std::string_view name;
+  int since_version;  // the oldest operator set whose meaning the factory implements (after import's upgrade)
+  Factory make;
+};
+
+}  // namespace pyinfer

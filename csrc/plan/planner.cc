@@ -1,0 +1,267 @@
+#include <algorithm>
+#include <limits>
+#include <optional>
+
+#include "base/math.h"
+#include "ops/evaluate.h"
+#include "plan/memory.h"
+#include "plan/plan.h"
+
+namespace pyinfer {
+namespace {
+
+// Shape arithmetic beyond this is left to the run: planning must stay quick.
+constexpr int64_t kMaxFoldedBytes = 64 << 10;
+constexpr int32_t kForever = std::numeric_limits<int32_t>::max();
+
+// Values that share bytes, by views or in place. The root is the first of them to be written.
+struct Group {
+  ValueId root;
+  int32_t first, last;  // steps during which the bytes are needed
+  bool here;            // written in this segment, at a place that the planner chooses
+};
+
+class Planner {
+ public:
+  Planner(const Program& program, const Segment& previous, const std::vector<PlanValue>& facts, const Limits& limits,
+          int workers)
+      : program_(program), limits_(limits), workers_(workers), segment_(std::make_shared<Segment>()),
+        known_(previous.known), group_of_(program.types.size(), -1), last_use_(program.types.size(), -1) {
+    segment_->depth = previous.depth + 1;
+    segment_->next_step = previous.next_step;
+    for (size_t i = 0; i < facts.size(); ++i) {
+      PlanValue& v = known_[static_cast<size_t>(previous.needs[i].value)];
+      v.shape = facts[i].shape;
+      v.shape_known = true;
+      if (previous.needs[i].contents) v.value = facts[i].value;
+    }
+    for (size_t s = 0; s < program.steps.size(); ++s)
+      for (ValueId id : program.steps[s].inputs)
+        if (id != kNoValue) last_use_[static_cast<size_t>(id)] = static_cast<int32_t>(s);
+    for (ValueId id : program.outputs) last_use_[static_cast<size_t>(id)] = kForever;
+  }
+
+  std::shared_ptr<const Segment> plan() {
+    while (segment_->next_step < program_.steps.size() && plan_step(program_.steps[segment_->next_step]))
+      ++segment_->next_step;
+    place();
+    if (!segment_->needs.empty()) segment_->known = std::move(known_);
+    return segment_;
+  }
+
+ private:
+  PlanValue& known(ValueId id) { return known_[static_cast<size_t>(id)]; }
+  int32_t now() const { return static_cast<int32_t>(segment_->next_step); }
+
+  // False when the segment must end before this step.
+  bool plan_step(const ProgramStep& step) {
+    std::vector<const PlanValue*> inputs;
+    bool all_known = true;
+    for (ValueId id : step.inputs) {
+      inputs.push_back(id == kNoValue ? nullptr : &known(id));
+      all_known &= id == kNoValue || !known(id).value.empty();
+    }
+    std::vector<ValueType> types;
+    for (ValueId id : step.outputs)
+      types.push_back(id == kNoValue ? ValueType{} : program_.types[static_cast<size_t>(id)]);
+    try {
+      if (all_known && fold(step, inputs, types)) return true;
+      PlanContext ctx(inputs, types, limits_, workers_);
+      step.op->plan(ctx);
+      record(step, ctx);
+      return true;
+    } catch (const Cut& cut) {
+      need(step, cut);
+      return false;
+    } catch (const Error& e) {
+      fail(e.code(), step.label, ": ", e.message());
+    }
+  }
+
+  bool fold(const ProgramStep& step, std::span<const PlanValue* const> inputs, std::span<const ValueType> types) {
+    auto values = evaluate(*step.op, inputs, types, limits_, kMaxFoldedBytes);
+    if (!values) return false;
+    for (size_t i = 0; i < step.outputs.size(); ++i)
+      if (step.outputs[i] != kNoValue) set_value(step.outputs[i], std::move((*values)[i]));
+    return true;
+  }
+
+  void set_value(ValueId id, Tensor value) {
+    PlanValue& v = known(id);
+    v.shape = value.shape();
+    v.shape_known = true;
+    segment_->fixed.push_back(
+        {id, Where::kPlanned, static_cast<int64_t>(segment_->planned.size()), value.dtype(), value.shape()});
+    segment_->planned.push_back(value);
+    v.value = std::move(value);
+  }
+
+  void need(const ProgramStep& step, const Cut& cut) {
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      const ValueId id = step.inputs[i];
+      if (id == kNoValue) continue;
+      const bool asked = static_cast<int>(i) == cut.input;
+      const bool unknown = !known(id).shape_known && program_.types[static_cast<size_t>(id)].is_tensor();
+      if (asked || unknown) segment_->needs.push_back({id, asked && cut.value});
+    }
+  }
+
+  void record(const ProgramStep& step, PlanContext& ctx) {
+    PlannedStep planned{&step, ctx.take_state()};
+    bool runs = false;
+    for (int i = 0; i < ctx.num_outputs(); ++i) {
+      if (!ctx.wants(i)) continue;
+      require(ctx.declared(i), ErrorCode::kInternal, "output ", i, " was not planned");
+      const ValueId id = step.outputs[static_cast<size_t>(i)];
+      const PlanValue& out = ctx.outputs()[static_cast<size_t>(i)];
+      if (!out.value.empty()) {
+        set_value(id, out.value);
+        continue;
+      }
+      known(id) = out;
+      if (!out.shape_known) {
+        segment_->owned.push_back(id);
+        runs = true;
+      } else if (!join_view(step, ctx, i, id)) {
+        runs = true;
+        if (!join_in_place(step, ctx, i, id)) new_group(id);
+      }
+    }
+    if (!runs) return;
+    const int64_t bytes = ctx.scratch_bytes();
+    require(bytes >= 0 && bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "scratch memory of ", bytes,
+            " bytes would exceed max_tensor_bytes=", limits_.max_tensor_bytes);
+    if (bytes > 0) scratch_.push_back({segment_->steps.size(), {bytes, now(), now()}});
+    segment_->steps.push_back(std::move(planned));
+  }
+
+  bool join_view(const ProgramStep& step, const PlanContext& ctx, int output, ValueId id) {
+    for (const PlanContext::Share& share : ctx.shares()) {
+      if (share.output != output || !share.view) continue;
+      const ValueId from = step.inputs[static_cast<size_t>(share.input)];
+      int32_t& group = group_of_[static_cast<size_t>(from)];
+      if (group < 0) {  // a constant, an input, or a value of an earlier segment
+        group = static_cast<int32_t>(groups_.size());
+        groups_.push_back({from, now(), kForever, false});
+      }
+      join(id, group);
+      return true;
+    }
+    return false;
+  }
+
+  bool join_in_place(const ProgramStep& step, const PlanContext& ctx, int output, ValueId id) {
+    for (const PlanContext::Share& share : ctx.shares()) {
+      if (share.output != output || share.view) continue;
+      const ValueId from = step.inputs[static_cast<size_t>(share.input)];
+      const int32_t group = group_of_[static_cast<size_t>(from)];
+      if (group < 0) continue;
+      const Group& g = groups_[static_cast<size_t>(group)];
+      const bool same_size = bytes_of(g.root) == bytes_of(id);
+      if (!g.here || g.last > now() || !same_size || owns_storage(id)) continue;
+      const bool read_otherwise = std::any_of(step.inputs.begin(), step.inputs.end(), [&](ValueId other) {
+        return other != kNoValue && other != from && group_of_[static_cast<size_t>(other)] == group;
+      });
+      if (read_otherwise) continue;
+      join(id, group);
+      return true;
+    }
+    return false;
+  }
+
+  void join(ValueId id, int32_t group) {
+    group_of_[static_cast<size_t>(id)] = group;
+    Group& g = groups_[static_cast<size_t>(group)];
+    g.last = std::max(g.last, last_use_[static_cast<size_t>(id)]);
+    members_.push_back(id);
+  }
+
+  void new_group(ValueId id) {
+    groups_.push_back({id, now(), std::max(now(), last_use_[static_cast<size_t>(id)]), true});
+    group_of_[static_cast<size_t>(id)] = static_cast<int32_t>(groups_.size() - 1);
+    members_.push_back(id);
+  }
+
+  int64_t bytes_of(ValueId id) {
+    return known(id).shape.count() * static_cast<int64_t>(dtype_size(known(id).type.dtype));
+  }
+  bool owns_storage(ValueId id) const { return program_.types[static_cast<size_t>(id)].dtype == DType::kString; }
+
+  // Gives every group and scratch a place, then every member a binding.
+  void place() {
+    std::vector<bool> heap(groups_.size(), false);
+    for (size_t g = 0; g < groups_.size(); ++g) heap[g] = groups_[g].here && owns_storage(groups_[g].root);
+    for (ValueId id : program_.outputs)
+      if (const int32_t g = group_of_[static_cast<size_t>(id)]; g >= 0 && groups_[static_cast<size_t>(g)].here)
+        heap[static_cast<size_t>(g)] = true;
+
+    std::vector<Lifetime> lifetimes;
+    std::vector<size_t> piece(groups_.size());
+    const int32_t end = now();
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      if (!groups_[g].here || heap[g]) continue;
+      piece[g] = lifetimes.size();
+      lifetimes.push_back({bytes_of(groups_[g].root), groups_[g].first, groups_[g].last >= end ? kForever : groups_[g].last});
+    }
+    const size_t first_scratch = lifetimes.size();
+    for (const auto& [step, lifetime] : scratch_) lifetimes.push_back(lifetime);
+    segment_->arena_bytes = assign_offsets(lifetimes);
+    require(segment_->arena_bytes <= limits_.max_total_bytes, ErrorCode::kLimit, "activations need ",
+            segment_->arena_bytes, " bytes, over max_total_bytes=", limits_.max_total_bytes);
+    for (size_t i = 0; i < scratch_.size(); ++i)
+      segment_->steps[scratch_[i].first].scratch_offset = lifetimes[first_scratch + i].offset;
+
+    for (ValueId id : members_) {
+      const auto g = static_cast<size_t>(group_of_[static_cast<size_t>(id)]);
+      const ValueId root = groups_[g].root;
+      Binding b{id, Where::kView, root, known(id).type.dtype, known(id).shape};
+      if (heap[g] && id == root) {
+        b.where = Where::kHeap;
+        segment_->owned.push_back(id);
+      } else if (groups_[g].here && !heap[g]) {
+        b.where = Where::kArena;
+        b.index = lifetimes[piece[g]].offset;
+      }
+      (b.where == Where::kArena ? segment_->fixed : segment_->moving).push_back(std::move(b));
+    }
+  }
+
+  const Program& program_;
+  const Limits& limits_;
+  int workers_;
+  std::shared_ptr<Segment> segment_;
+  std::vector<PlanValue> known_;
+  std::vector<Group> groups_;
+  std::vector<int32_t> group_of_;  // by value; -1: none
+  std::vector<int32_t> last_use_;  // by value: the last step that reads it
+  std::vector<ValueId> members_;   // in order of production
+  std::vector<std::pair<size_t, Lifetime>> scratch_;  // by step of the segment
+};
+
+}  // namespace
+
+std::shared_ptr<const Segment> root_segment(const Program& program) {
+  auto root = std::make_shared<Segment>();
+  root->depth = -1;
+  root->known.resize(program.types.size());
+  for (size_t i = 0; i < program.types.size(); ++i) {
+    PlanValue& v = root->known[i];
+    v.type = program.types[i];
+    if (const Tensor& t = program.constants[i]; !t.empty()) {
+      v.value = t;
+      v.shape = t.shape();
+      v.shape_known = true;
+    }
+  }
+  for (ValueId id : program.inputs)
+    if (program.types[static_cast<size_t>(id)].is_tensor()) root->needs.push_back({id, false});
+  // With nothing to ask, the one segment that follows is found by the empty key.
+  return root;
+}
+
+std::shared_ptr<const Segment> plan_segment(const Program& program, const Segment& previous,
+                                            const std::vector<PlanValue>& facts, const Limits& limits, int workers) {
+  return Planner(program, previous, facts, limits, workers).plan();
+}
+
+}  // namespace pyinfer

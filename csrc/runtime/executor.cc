@@ -1,0 +1,177 @@
+#include "runtime/executor.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace pyinfer {
+namespace {
+
+constexpr size_t kMaxPlansPerSegment = 64;
+constexpr size_t kMaxPooledContexts = 16;
+
+void append_shape(Key& key, const Shape& shape) {
+  key.push_back(shape.rank());
+  key.insert(key.end(), shape.begin(), shape.end());
+}
+
+// The contents of a small tensor, as words.
+void append_contents(Key& key, const TensorView& view) {
+  require(view.dtype != DType::kString, ErrorCode::kUnsupported, "a shape that depends on strings");
+  const size_t words = (view.bytes() + 7) / 8, at = key.size();
+  key.resize(at + words, 0);
+  if (words > 0) std::memcpy(key.data() + at, view.data, view.bytes());
+}
+
+}  // namespace
+
+Executor::Executor(Program program, const Limits& limits, Parallel& parallel)
+    : program_(std::move(program)), limits_(limits), parallel_(parallel), root_(root_segment(program_)) {}
+
+std::unique_ptr<Context> Executor::lease() {
+  {
+    std::lock_guard lock(pool_mutex_);
+    if (!pool_.empty()) {
+      auto context = std::move(pool_.back());
+      pool_.pop_back();
+      return context;
+    }
+  }
+  auto context = std::make_unique<Context>();
+  context->slots.resize(program_.types.size());
+  for (size_t i = 0; i < program_.constants.size(); ++i)
+    if (!program_.constants[i].empty()) context->slots[i].set(program_.constants[i]);
+  return context;
+}
+
+void Executor::give_back(std::unique_ptr<Context> context) {
+  std::lock_guard lock(pool_mutex_);
+  if (pool_.size() < kMaxPooledContexts) pool_.push_back(std::move(context));
+}
+
+std::shared_ptr<const Segment> Executor::find_or_plan(const Segment& segment, const Key& key, const Slot* slots) {
+  std::lock_guard lock(segment.mutex);
+  auto& next = segment.next;
+  const auto it = std::find_if(next.begin(), next.end(), [&](const auto& entry) { return entry.first == key; });
+  if (it != next.end()) {
+    if (it != next.begin()) next.splice(next.begin(), next, it);
+    return it->second;
+  }
+  std::vector<PlanValue> facts;
+  for (const Need& need : segment.needs) {
+    const Slot& slot = slots[need.value];
+    PlanValue fact{.type = {.dtype = slot.view.dtype}, .shape_known = true, .shape = slot.view.shape, .value = {}};
+    if (need.contents) fact.value = Tensor::copy_of(slot.view);
+    facts.push_back(std::move(fact));
+  }
+  auto planned = plan_segment(program_, segment, facts, limits_, parallel_.workers());
+  next.emplace_front(key, planned);
+  if (next.size() > kMaxPlansPerSegment) next.pop_back();
+  return planned;
+}
+
+std::shared_ptr<const Segment> Executor::next_segment(const Segment& segment, Context& context) {
+  Key& key = context.key;
+  key.clear();
+  for (const Need& need : segment.needs) {
+    const TensorView& view = context.slots[static_cast<size_t>(need.value)].view;
+    require(view.dtype != DType::kUndefined, ErrorCode::kInvalidInput, "an optional value is used but holds nothing");
+    append_shape(key, view.shape);
+    if (need.contents) append_contents(key, view);
+  }
+  return find_or_plan(segment, key, context.slots.data());
+}
+
+std::shared_ptr<const Segment> Executor::plan(const std::vector<Shape>& input_shapes) {
+  std::vector<Slot> slots(program_.types.size());
+  Key key;
+  size_t i = 0;
+  for (const Need& need : root_->needs) {
+    Slot& slot = slots[static_cast<size_t>(need.value)];
+    slot.view = {program_.types[static_cast<size_t>(need.value)].dtype, input_shapes[i++], nullptr};
+    append_shape(key, slot.view.shape);
+  }
+  return find_or_plan(*root_, key, slots.data());
+}
+
+void Executor::bind(const std::shared_ptr<const Segment>& segment, Context& context,
+                    std::vector<Object>& outputs) const {
+  const auto depth = static_cast<size_t>(segment->depth);
+  if (context.bound.size() <= depth) {
+    context.bound.resize(depth + 1);
+    context.arenas.resize(depth + 1);
+  }
+  std::vector<Slot>& slots = context.slots;
+  if (context.bound[depth] != segment) {
+    AlignedBytes& arena = context.arenas[depth];
+    if (arena.size() < static_cast<size_t>(segment->arena_bytes)) {
+      arena = AlignedBytes();
+      arena = AlignedBytes(static_cast<size_t>(segment->arena_bytes));
+    }
+    for (const Binding& b : segment->fixed) {
+      Slot& slot = slots[static_cast<size_t>(b.value)];
+      if (b.where == Where::kPlanned)
+        slot.set(segment->planned[static_cast<size_t>(b.index)]);
+      else
+        slot.view = {b.dtype, b.shape, arena.data() + b.index}, slot.object = Object();
+    }
+    // Deeper segments bind the same slots; what they bound before may be stale now.
+    for (size_t d = depth + 1; d < context.bound.size(); ++d) context.bound[d].reset();
+    context.bound[depth] = segment;
+  }
+  for (const Binding& b : segment->moving) {
+    Slot& slot = slots[static_cast<size_t>(b.value)];
+    if (b.where == Where::kView) {
+      slot.view = {b.dtype, b.shape, slots[static_cast<size_t>(b.index)].view.data};
+      continue;
+    }
+    const auto it = std::find(program_.outputs.begin(), program_.outputs.end(), b.value);
+    const auto o = static_cast<size_t>(it - program_.outputs.begin());
+    const bool given = it != program_.outputs.end() && outputs[o].kind == Object::Kind::kTensor &&
+                       outputs[o].tensor.dtype() == b.dtype && outputs[o].tensor.shape() == b.shape;
+    slot.set(given ? outputs[o].tensor : Tensor(b.dtype, b.shape));
+  }
+}
+
+void Executor::run_steps(const Segment& segment, Context& context) {
+  std::byte* arena = context.arenas[static_cast<size_t>(segment.depth)].data();
+  for (const PlannedStep& planned : segment.steps) {
+    const ProgramStep& step = *planned.step;
+    RunContext run(context.slots.data(), step.inputs, step.outputs, arena + planned.scratch_offset,
+                   planned.state.get(), parallel_, limits_);
+    try {
+      step.op->run(run);
+    } catch (const Error& e) {
+      fail(e.code(), step.label, ": ", e.message());
+    }
+  }
+}
+
+void Executor::run(const std::vector<Object>& inputs, std::vector<Object>& outputs) {
+  std::unique_ptr<Context> context = lease();
+  std::vector<Slot>& slots = context->slots;
+  for (size_t i = 0; i < program_.inputs.size(); ++i) {
+    Slot& slot = slots[static_cast<size_t>(program_.inputs[i])];
+    slot.object = inputs[i];
+    slot.view = inputs[i].kind == Object::Kind::kTensor ? inputs[i].tensor.view() : TensorView{};
+  }
+  outputs.resize(program_.outputs.size());
+  std::shared_ptr<const Segment> segment = root_;
+  do {
+    segment = next_segment(*segment, *context);
+    bind(segment, *context, outputs);
+    run_steps(*segment, *context);
+  } while (!segment->needs.empty());
+
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const Slot& slot = slots[static_cast<size_t>(program_.outputs[i])];
+    const bool whole = slot.object.kind != Object::Kind::kAbsent || slot.view.dtype == DType::kUndefined;
+    outputs[i] = whole ? slot.object : Object::of(Tensor::copy_of(slot.view));
+  }
+  for (const auto& bound : context->bound)
+    if (bound)
+      for (ValueId id : bound->owned) slots[static_cast<size_t>(id)] = Slot();
+  for (ValueId id : program_.inputs) slots[static_cast<size_t>(id)] = Slot();
+  give_back(std::move(context));
+}
+
+}  // namespace pyinfer

@@ -1,0 +1,148 @@
+#include "runtime/lower.h"
+
+#include <algorithm>
+
+#include "ops/registry.h"
+#include "runtime/executor.h"
+
+namespace pyinfer {
+namespace {
+
+// A subgraph with an executor of its own. Its captured values are inputs of the step that holds it.
+class LoweredBody final : public Body {
+ public:
+  LoweredBody(Program program, size_t explicit_inputs, int first_capture, const Limits& limits, Parallel& parallel)
+      : executor_(std::move(program), limits, parallel), explicit_inputs_(explicit_inputs), first_capture_(first_capture) {
+    for (ValueId id : executor_.program().outputs)
+      output_types_.push_back(executor_.program().types[static_cast<size_t>(id)]);
+  }
+
+  const std::vector<ValueType>& output_types() const override { return output_types_; }
+
+  void run(RunContext& ctx, const std::vector<Object>& inputs, std::vector<Object>& outputs) const override {
+    std::vector<Object> all = inputs;
+    all.resize(explicit_inputs_);
+    const size_t captures = executor_.program().inputs.size() - explicit_inputs_;
+    for (size_t i = 0; i < captures; ++i) {
+      const int at = first_capture_ + static_cast<int>(i);
+      // The captured bytes outlive the body's run, so borrowing them is safe; outputs are copied out below.
+      const Object& object = ctx.object_ref(at);
+      all.push_back(object.kind != Object::Kind::kAbsent || ctx.in(at).dtype == DType::kUndefined
+                        ? object
+                        : Object::of(Tensor(ctx.in(at).dtype, ctx.in(at).shape, ctx.in(at).data, nullptr)));
+    }
+    outputs.clear();
+    executor_.run(all, outputs);
+    for (Object& o : outputs)
+      if (o.kind == Object::Kind::kTensor && o.tensor.storage() == nullptr) o.tensor = Tensor::copy_of(o.tensor.view());
+  }
+
+ private:
+  mutable Executor executor_;
+  size_t explicit_inputs_;
+  int first_capture_;
+  std::vector<ValueType> output_types_;
+};
+
+class LoweringContext final : public NodeContext {
+ public:
+  LoweringContext(const Graph& graph, const Node& node, const Limits& limits, Parallel& parallel)
+      : NodeContext(graph, node, limits), parallel_(parallel) {}
+
+  std::unique_ptr<Body> body(std::string_view name, const std::vector<ValueType>& input_types) override {
+    int first_capture = num_inputs();
+    for (const auto& [attribute_name, attribute] : node_.attributes) {
+      const auto* g = std::get_if<std::shared_ptr<Graph>>(&attribute.value);
+      if (!g) continue;
+      if (attribute_name != name) {
+        first_capture += static_cast<int>((*g)->captures.size());
+        continue;
+      }
+      Graph& sub = **g;
+      require(sub.inputs.size() == input_types.size(), ErrorCode::kInvalidModel, "subgraph '", name, "' has ",
+              sub.inputs.size(), " inputs, expected ", input_types.size());
+      for (size_t i = 0; i < input_types.size(); ++i)
+        if (input_types[i].known()) sub.value(sub.inputs[i]).type = input_types[i];
+      for (const Capture& c : sub.captures) sub.value(c.inner).type = graph_.value(c.outer).type;
+      return std::make_unique<LoweredBody>(lower(sub, limits_, parallel_), sub.inputs.size(), first_capture, limits_,
+                                           parallel_);
+    }
+    fail(ErrorCode::kInvalidModel, "subgraph '", name, "' is missing");
+  }
+
+ private:
+  Parallel& parallel_;
+};
+
+std::string types_str(const Graph& graph, const Node& node) {
+  std::string s;
+  for (ValueId id : node.inputs)
+    s += join(s.empty() ? "" : ", ", id == kNoValue ? "-" : graph.value(id).type.str());
+  return s;
+}
+
+// Why `node` has no definition, and what to do about it.
+std::string unknown_op(const Node& node) {
+  for (const OpDef& def : all_ops())
+    if (def.domain == node.domain && def.name == node.op_type)
+      return join("not supported at this version of the operator set (since ", def.since_version,
+                  "); convert the model with onnx.version_converter");
+  const bool standard = node.domain.empty() || node.domain == "ai.onnx.ml" || node.domain == "com.microsoft";
+  return standard ? std::string("no such operator is known to this version of pyinfer; replace it in the model")
+                  : join("custom domain '", node.domain, "'; add its definition to the model as a local function");
+}
+
+struct Problems {
+  ErrorCode code = ErrorCode::kUnsupported;
+  std::string lines;
+  int count = 0;
+  void add(const Graph& graph, const Node& node, ErrorCode why, const std::string& reason) {
+    if (count++ == 0 || why == ErrorCode::kUnsupported) code = why;
+    lines += join("\n  ", node.str(), " (opset ", node.version, ", inputs: ", types_str(graph, node), "): ", reason);
+  }
+};
+
+bool inputs_known(const Graph& graph, const Node& node) {
+  const std::vector<ValueId> ids = all_inputs(node);
+  return std::all_of(ids.begin(), ids.end(), [&](ValueId id) { return id == kNoValue || graph.value(id).type.known(); });
+}
+
+}  // namespace
+
+Program lower(Graph& graph, const Limits& limits, Parallel& parallel) {
+  Program program;
+  Problems problems;
+  for (Node& node : graph.nodes) {
+    // After a node that failed, what depends on it cannot be judged.
+    if (!inputs_known(graph, node)) continue;
+    const OpDef* def = find_op(node.domain, node.op_type, node.version);
+    if (def == nullptr) {
+      problems.add(graph, node, ErrorCode::kUnsupported, unknown_op(node));
+      continue;
+    }
+    try {
+      LoweringContext ctx(graph, node, limits, parallel);
+      ProgramStep step{def->make(ctx), node.str(), all_inputs(node), node.outputs};
+      for (size_t i = 0; i < node.outputs.size(); ++i)
+        if (node.outputs[i] != kNoValue) graph.value(node.outputs[i]).type = ctx.output_types()[i];
+      program.steps.push_back(std::move(step));
+    } catch (const Error& e) {
+      problems.add(graph, node, e.code(), e.message());
+    }
+  }
+  if (problems.count > 0)
+    fail(problems.code, problems.count, problems.count == 1 ? " node" : " nodes", " cannot be run:", problems.lines);
+  for (ValueId id : graph.outputs)
+    require(graph.value(id).type.known(), ErrorCode::kInvalidModel, "output '", graph.value(id).name,
+            "' is never computed");
+  for (const Value& v : graph.values) {
+    program.types.push_back(v.type);
+    program.constants.push_back(v.constant);
+  }
+  program.inputs = graph.inputs;
+  for (const Capture& c : graph.captures) program.inputs.push_back(c.inner);
+  program.outputs = graph.outputs;
+  return program;
+}
+
+}  // namespace pyinfer

@@ -1,0 +1,14 @@
+// Graph to Program: every node becomes an Op.
+#pragma once
+
+#include "base/parallel.h"
+#include "graph/graph.h"
+#include "plan/program.h"
+
+namespace pyinfer {
+
+// Types of all inputs must be known. Fills in the types of the other values of `graph`. Throws one Error
+// that lists every node that cannot be run, with its operator, version, input types and the reason.
+Program lower(Graph& graph, const Limits& limits, Parallel& parallel);
+
+}  // namespace pyinfer

@@ -1,0 +1,100 @@
+#include "runtime/model.h"
+
+#include "base/mapped_file.h"
+#include "onnx/external_data.h"
+#include "onnx/importer.h"
+#include "passes/pipeline.h"
+#include "runtime/lower.h"
+
+namespace pyinfer {
+namespace {
+
+ModelInfo info_of(const onnx::ModelProto& proto) {
+  ModelInfo info;
+  info.ir_version = proto.ir_version;
+  info.model_version = proto.model_version;
+  info.producer_name = proto.producer_name;
+  info.producer_version = proto.producer_version;
+  info.domain = proto.domain;
+  info.doc_string = proto.doc_string;
+  info.graph_name = proto.graph.name;
+  for (const auto& o : proto.opset_imports) info.opset_imports[std::string(o.domain)] = o.version;
+  for (const auto& [key, value] : proto.metadata_props) info.metadata[std::string(key)] = value;
+  return info;
+}
+
+std::vector<ValueSpec> specs(const Graph& graph, const std::vector<ValueId>& ids) {
+  std::vector<ValueSpec> list;
+  for (ValueId id : ids) list.push_back({graph.value(id).name, graph.value(id).type, graph.value(id).shape});
+  return list;
+}
+
+}  // namespace
+
+std::unique_ptr<Model> Model::load_bytes(std::span<const std::byte> bytes, std::shared_ptr<const void> keep_alive,
+                                         const LoadOptions& options) {
+  std::unique_ptr<Model> model(new Model(options));
+  const onnx::ModelProto proto = onnx::parse_model(bytes, model->limits_);
+  onnx::ExternalData external({}, options.external_data_root);
+  model->build(proto, {model->limits_, std::move(keep_alive), &external}, options);
+  return model;
+}
+
+std::unique_ptr<Model> Model::load_file(const std::string& path, const LoadOptions& options) {
+  const std::shared_ptr<const MappedFile> file = MappedFile::open(path);
+  std::unique_ptr<Model> model(new Model(options));
+  const onnx::ModelProto proto = onnx::parse_model(file->bytes(), model->limits_);
+  onnx::ExternalData external(onnx::ExternalData::folder_of(path), options.external_data_root);
+  model->build(proto, {model->limits_, file, &external}, options);
+  return model;
+}
+
+void Model::build(const onnx::ModelProto& proto, const onnx::DataSource& source, const LoadOptions& options) {
+  info_ = info_of(proto);
+  Graph graph = onnx::import_graph(proto, source);
+  // Names and declared dimensions as in the file: passes may replace the values behind them.
+  const std::vector<ValueSpec> declared = specs(graph, graph.outputs);
+  inputs_ = specs(graph, graph.inputs);
+  run_passes(graph, {{options.disabled_passes.begin(), options.disabled_passes.end()}, limits_});
+  dump_ = pyinfer::dump(graph);
+  Program program = lower(graph, limits_, pool_);
+  outputs_ = declared;
+  for (size_t i = 0; i < outputs_.size(); ++i) outputs_[i].type = graph.value(graph.outputs[i]).type;
+  executor_ = std::make_unique<Executor>(std::move(program), limits_, pool_);
+}
+
+void Model::check(const std::vector<Object>& inputs) const {
+  require(inputs.size() == inputs_.size(), ErrorCode::kInvalidInput, "expected ", inputs_.size(), " inputs, got ",
+          inputs.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const ValueSpec& spec = inputs_[i];
+    const Object& given = inputs[i];
+    if (given.kind == Object::Kind::kAbsent && spec.type.optional) continue;
+    const auto expected = spec.type.sequence ? Object::Kind::kSequence
+                          : spec.type.map_key != DType::kUndefined ? Object::Kind::kMap
+                                                                   : Object::Kind::kTensor;
+    require(given.kind == expected, ErrorCode::kInvalidInput, "input '", spec.name, "': expected ", spec.type.str(),
+            ", got a value of another kind");
+    if (expected != Object::Kind::kTensor) continue;
+    const TensorView& view = given.tensor.view();
+    require(view.dtype == spec.type.dtype, ErrorCode::kInvalidInput, "input '", spec.name, "': expected ",
+            spec.type.str(), ", got ", dtype_name(view.dtype));
+    if (!spec.shape) continue;
+    bool fits = view.shape.rank() == static_cast<int>(spec.shape->size());
+    std::string wanted;
+    for (size_t d = 0; d < spec.shape->size(); ++d) {
+      const Dim& dim = (*spec.shape)[d];
+      fits = fits && (dim.value < 0 || dim.value == view.shape[static_cast<int>(d)]);
+      wanted += join(d ? ", " : "", dim.value >= 0 ? std::to_string(dim.value) : dim.symbol.empty() ? "?" : dim.symbol);
+    }
+    require(fits, ErrorCode::kInvalidInput, "input '", spec.name, "': expected shape [", wanted, "], got ",
+            view.shape.str());
+  }
+}
+
+void Model::run(const std::vector<Object>& inputs, std::vector<Object>& outputs) {
+  check(inputs);
+  executor_->run(inputs, outputs);
+}
+
+}  // namespace pyinfer

@@ -1,0 +1,69 @@
+// A loaded model: what the bindings hold.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/limits.h"
+#include "graph/graph.h"
+#include "onnx/importer.h"
+#include "runtime/executor.h"
+#include "runtime/thread_pool.h"
+
+namespace pyinfer {
+
+struct LoadOptions {
+  int threads = 0;  // 0: one per processor that the process may use
+  Limits limits;
+  std::vector<std::string> disabled_passes;
+  std::string external_data_root;
+};
+
+struct ModelInfo {
+  int64_t ir_version = 0, model_version = 0;
+  std::string producer_name, producer_version, domain, doc_string, graph_name;
+  std::map<std::string, int64_t> opset_imports;
+  std::map<std::string, std::string> metadata;
+};
+
+struct ValueSpec {
+  std::string name;
+  ValueType type;
+  std::optional<std::vector<Dim>> shape;
+};
+
+class Model {
+ public:
+  static std::unique_ptr<Model> load_file(const std::string& path, const LoadOptions& options);
+  // `keep_alive` keeps `bytes` valid for the life of the model.
+  static std::unique_ptr<Model> load_bytes(std::span<const std::byte> bytes, std::shared_ptr<const void> keep_alive,
+                                           const LoadOptions& options);
+
+  const std::vector<ValueSpec>& inputs() const { return inputs_; }
+  const std::vector<ValueSpec>& outputs() const { return outputs_; }
+  const ModelInfo& info() const { return info_; }
+  int threads() const { return pool_.workers(); }
+  // The graph after the passes, as text.
+  const std::string& dump() const { return dump_; }
+  Executor& executor() { return *executor_; }
+
+  // `inputs` in the order of inputs(), of the declared types and dimensions: else Error(kInvalidInput).
+  void run(const std::vector<Object>& inputs, std::vector<Object>& outputs);
+
+ private:
+  Model(const LoadOptions& options) : limits_(options.limits), pool_(options.threads > 0 ? options.threads : available_processors()) {}
+  void build(const onnx::ModelProto& proto, const onnx::DataSource& source, const LoadOptions& options);
+  void check(const std::vector<Object>& inputs) const;
+
+  Limits limits_;
+  ThreadPool pool_;
+  std::vector<ValueSpec> inputs_, outputs_;
+  ModelInfo info_;
+  std::string dump_;
+  std::unique_ptr<Executor> executor_;
+};
+
+}  // namespace pyinfer

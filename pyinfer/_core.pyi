@@ -4,7 +4,8 @@ Arrays cross this border with the element types that NumPy has. The others trave
 bfloat16 as uint16; float8 and float4 codes, uint4 and uint2 as uint8; int4 and int2 as int8.
 Strings are object arrays of str. Sequences are lists, maps dicts, an empty optional None.
 `ModelCore.run` gets every input in `feeds` (None for an optional left out). Each array is contiguous,
-aligned, in native byte order and of the declared element type; it may be read-only. `threads=0` means
+aligned, in native byte order and of the declared element type; it may be read-only. `outputs=[]` computes
+nothing and gives []. The list it returns belongs to the caller. `threads=0` means
 one per core that the process may use. `summary` gives {"operators": {name: count}, "parameters":
 {"count", "bytes"}, "plan": {"steps", "arena_bytes", "flops"} or None}.
 """

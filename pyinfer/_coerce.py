@@ -1,0 +1,197 @@
+"""From what callers pass to what the extension takes, and back.
+
+Arrays must have the declared element type: a wrong one is an error, never a silent conversion. Python
+numbers and lists have no element type of their own, and take the declared one where no value changes
+its kind or leaves the range. Layout, byte order and writability do not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from pyinfer._core import InvalidInput
+from pyinfer._types import Element, TensorSpec, Type
+
+Array = np.ndarray[Any, np.dtype[Any]]
+_KIND_ORDER = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+
+
+def _reject(where: str, reason: str) -> NoReturn:
+    raise InvalidInput(f"{where}: {reason}")
+
+
+def to_core(value: object, type_: Type, where: str) -> object:
+    """`value` as the extension takes a value of type `type_`; `where` opens each error message."""
+    if type_.kind == "tensor":
+        assert type_.element is not None
+        return _tensor(value, type_.element, where)
+    assert type_.inner is not None
+    if type_.kind == "optional":
+        return None if value is None else to_core(value, type_.inner, where)
+    if type_.kind == "seq":
+        if isinstance(value, (str, bytes, np.ndarray, Mapping)) or not isinstance(value, Sequence):
+            _reject(where, f"expected a list (a sequence of values), got {type(value).__name__}")
+        return [to_core(item, type_.inner, f"{where}[{i}]") for i, item in enumerate(value)]
+    if not isinstance(value, Mapping):
+        _reject(where, f"expected a dict (a map), got {type(value).__name__}")
+    return dict(value)
+
+
+def check_shape(array: Array, spec: TensorSpec, where: str) -> None:
+    """Raise InvalidInput unless `array` has the rank and the fixed lengths that `spec` states."""
+    shape = spec.shape
+    if shape is None:
+        return
+    if len(shape) != array.ndim or any(
+        isinstance(want, int) and want != have for want, have in zip(shape, array.shape, strict=True)
+    ):
+        dims = ", ".join("?" if dim is None else str(dim) for dim in shape)
+        reason = f"expected shape [{dims}], got {list(array.shape)}"
+        if len(shape) != array.ndim:
+            reason += f" (rank {len(shape)} expected, {array.ndim} given)"
+        _reject(where, reason)
+
+
+def from_core(value: object, type_: Type) -> object:
+    """What the extension gave for a value of type `type_`, with raw values as ml_dtypes arrays."""
+    if value is None:
+        return None
+    if type_.kind == "tensor":
+        assert type_.element is not None
+        target = type_.element.extended
+        if target is None or not isinstance(value, np.ndarray):
+            return value
+        return value.astype(target) if type_.element.signed_sub_byte else value.view(target)
+    assert type_.inner is not None
+    if type_.kind == "optional":
+        return from_core(value, type_.inner)
+    if type_.kind == "seq" and isinstance(value, list):
+        return [from_core(item, type_.inner) for item in value]
+    return value
+
+
+def output_converter(type_: Type) -> Callable[[object], object] | None:
+    """How to finish an output of type `type_`; None when there is nothing to do."""
+    leaf = type_.leaf
+    if leaf is None or leaf.extended is None:
+        return None
+    return lambda value: from_core(value, type_)
+
+
+def _tensor(value: object, element: Element, where: str) -> Array:
+    if element.name == "string":
+        return _strings(value, where)
+    if isinstance(value, np.ndarray):
+        array = value
+    elif isinstance(value, np.generic):
+        array = np.asarray(value)
+    elif isinstance(value, (bool, int, float, complex, list, tuple)):
+        array = _from_python(value, element, where)
+    else:
+        array = _as_array(value, where)
+    return _carried(array, element, where)
+
+
+def _as_array(value: object, where: str, dtype: type[object] | None = None) -> Array:
+    try:
+        array = np.asarray(value, dtype=dtype)
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        _reject(where, f"{type(value).__name__} cannot be read as an array: {error}")
+    if array.dtype.kind == "O" and dtype is None:
+        _reject(where, f"{type(value).__name__} cannot be read as an array of numbers")
+    return array
+
+
+def _carried(array: Array, element: Element, where: str) -> Array:
+    """`array` in native byte order, contiguous and aligned, with the carrier's element type."""
+    dtype = array.dtype
+    if dtype == element.carrier:
+        if not element.native and element.bits < 8:
+            _check_codes(array, element, where)
+    elif element.extended is not None and dtype == element.extended:
+        array = array.astype(np.int8) if element.signed_sub_byte else array.view(element.carrier)
+    elif dtype.newbyteorder("=") != element.carrier:
+        target = f"numpy.{element.name}" if element.native else f"ml_dtypes.{element.name}"
+        raw = "" if element.native else f", or pass the raw values as {element.carrier.name}"
+        _reject(
+            where, f"expected dtype {element.name}, got {dtype.name}; convert it with .astype({target}){raw}"
+        )
+    array = np.asarray(array, dtype=element.carrier, order="C")
+    return array if array.flags.aligned else array.copy(order="C")
+
+
+def _check_codes(array: Array, element: Element, where: str) -> None:
+    """Raise InvalidInput unless each raw value fits into the bits of `element`."""
+    low, high = 0, (1 << element.bits) - 1
+    if element.signed_sub_byte:
+        low, high = -(1 << (element.bits - 1)), (1 << (element.bits - 1)) - 1
+    if array.size and (int(array.min()) < low or int(array.max()) > high):
+        _reject(where, f"raw values of {element.name} lie in {low}..{high}, got {array.min()}..{array.max()}")
+
+
+def _from_python(value: object, element: Element, where: str) -> Array:
+    """Python numbers, or lists of them, in the declared type where that loses no kind and no range."""
+    found = _as_array(value, where)
+    if found.size == 0:
+        return np.empty(found.shape, element.carrier)
+    target = element.public
+    kind, have = _target_kind(element), found.dtype.kind
+    if have not in _KIND_ORDER or _KIND_ORDER[have] > _KIND_ORDER[kind]:
+        _reject(where, f"expected values of dtype {element.name}, got {_kind_name(found)}")
+    if kind in "ui":
+        low, high = _integer_range(element)
+        smallest, largest = int(found.min()), int(found.max())
+        if smallest < low or largest > high:
+            outside = smallest if smallest < low else largest
+            _reject(where, f"{outside} does not fit into {element.name} ({low}..{high})")
+    elif not element.native and element.extended is None:
+        _reject(
+            where, f"numbers become {element.name} only where ml_dtypes is installed (pip install ml_dtypes)"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = found.astype(target)
+    if kind == "f" and bool(np.any(np.isfinite(found) & ~np.isfinite(array.astype(np.float64)))):
+        _reject(where, f"a value lies outside the range of {element.name}")
+    return array
+
+
+def _target_kind(element: Element) -> str:
+    if element.native:
+        return element.carrier.kind
+    if element.name.startswith("uint"):
+        return "u"
+    return "i" if element.name.startswith("int") else "f"
+
+
+def _kind_name(array: Array) -> str:
+    names = {"b": "bool", "i": "integers", "u": "integers", "f": "floats", "c": "complex numbers"}
+    return names.get(array.dtype.kind, f"values of dtype {array.dtype.name}")
+
+
+def _integer_range(element: Element) -> tuple[int, int]:
+    if element.name.startswith("uint"):
+        return 0, (1 << element.bits) - 1
+    return -(1 << (element.bits - 1)), (1 << (element.bits - 1)) - 1
+
+
+def _strings(value: object, where: str) -> Array:
+    """A contiguous object array of str; bytes are read as UTF-8."""
+    array = value if isinstance(value, np.ndarray) else _as_array(value, where, object)
+    if array.dtype.kind not in "OUST":
+        _reject(where, f"expected strings, got dtype {array.dtype.name}")
+    result = np.empty(array.shape, object)
+    flat = result.reshape(-1)
+    for i, item in enumerate(array.astype(object).reshape(-1)):
+        if isinstance(item, str):
+            flat[i] = str(item)
+        elif isinstance(item, bytes):
+            try:
+                flat[i] = item.decode("utf-8")
+            except UnicodeDecodeError as error:
+                _reject(where, f"item {i} is not UTF-8: {error}")
+        else:
+            _reject(where, f"expected strings, got {type(item).__name__} at item {i}")
+    return result

@@ -80,6 +80,8 @@ class PlanContext {
   void reuse(int i, int input) { shares_.push_back({i, input, false}); }
   // Bytes of scratch memory that run gets, aligned to a cache line.
   void scratch(int64_t bytes) { scratch_ = bytes; }
+  // Floating-point operations of one run, for reports; a fused multiply-add is two.
+  void flops(int64_t count) { flops_ = count; }
   void state(std::unique_ptr<StepState> state) { state_ = std::move(state); }
   // Upper bound of the worker number that a parallel body sees; sizes per-worker scratch.
   int workers() const { return workers_; }
@@ -89,6 +91,7 @@ class PlanContext {
   std::span<const PlanValue> outputs() const { return outputs_; }
   std::span<const Share> shares() const { return shares_; }
   int64_t scratch_bytes() const { return scratch_; }
+  int64_t flops() const { return flops_; }
   std::unique_ptr<StepState> take_state() { return std::move(state_); }
   bool declared(int i) const { return declared_ >> i & 1; }
 
@@ -106,6 +109,7 @@ class PlanContext {
   std::vector<Share> shares_;
   const Limits& limits_;
   int64_t scratch_ = 0;
+  int64_t flops_ = 0;
   uint64_t declared_ = 0;
   std::unique_ptr<StepState> state_;
   int workers_;

@@ -53,6 +53,7 @@ struct Segment {
   std::vector<Binding> moving;  // the others, roots before their views
   std::vector<Tensor> planned;
   int64_t arena_bytes = 0;
+  int64_t flops = 0;  // as the operators count them
   std::vector<ValueId> owned;  // slots that own storage after this segment has run
   std::vector<Need> needs;     // empty: the program is done
   std::vector<PlanValue> known;  // of every value; kept only while there are needs

@@ -128,6 +128,7 @@ class Planner {
       }
     }
     if (!runs) return;
+    segment_->flops += ctx.flops();
     const int64_t bytes = ctx.scratch_bytes();
     require(bytes >= 0 && bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "scratch memory of ", bytes,
             " bytes would exceed max_tensor_bytes=", limits_.max_tensor_bytes);

@@ -29,6 +29,17 @@ std::vector<ValueSpec> specs(const Graph& graph, const std::vector<ValueId>& ids
   return list;
 }
 
+ModelSummary summarize(const Graph& graph) {
+  ModelSummary s;
+  for (const Node& node : graph.nodes) ++s.operators[node.domain.empty() ? node.op_type : join(node.domain, ".", node.op_type)];
+  for (const Value& v : graph.values) {
+    if (v.constant.empty()) continue;
+    s.parameters += v.constant.count();
+    s.parameter_bytes += static_cast<int64_t>(v.constant.bytes());
+  }
+  return s;
+}
+
 }  // namespace
 
 std::unique_ptr<Model> Model::load_bytes(std::span<const std::byte> bytes, std::shared_ptr<const void> keep_alive,
@@ -57,6 +68,7 @@ void Model::build(const onnx::ModelProto& proto, const onnx::DataSource& source,
   inputs_ = specs(graph, graph.inputs);
   run_passes(graph, {{options.disabled_passes.begin(), options.disabled_passes.end()}, limits_});
   dump_ = pyinfer::dump(graph);
+  summary_ = summarize(graph);
   Program program = lower(graph, limits_, pool_);
   outputs_ = declared;
   for (size_t i = 0; i < outputs_.size(); ++i) outputs_[i].type = graph.value(graph.outputs[i]).type;
@@ -90,6 +102,24 @@ void Model::check(const std::vector<Object>& inputs) const {
     require(fits, ErrorCode::kInvalidInput, "input '", spec.name, "': expected shape [", wanted, "], got ",
             view.shape.str());
   }
+}
+
+std::optional<PlanSummary> Model::plan_summary(const std::map<std::string, std::vector<int64_t>>& shapes) {
+  std::vector<Shape> input_shapes;
+  for (const ValueSpec& spec : inputs_) {
+    if (!spec.type.is_tensor()) continue;
+    if (const auto it = shapes.find(spec.name); it != shapes.end()) {
+      input_shapes.emplace_back(std::span<const int64_t>(it->second));
+      continue;
+    }
+    if (!spec.shape) return std::nullopt;
+    Shape shape;
+    for (const Dim& d : *spec.shape) shape.push_back(d.value >= 0 ? d.value : 1);
+    input_shapes.push_back(shape);
+  }
+  const std::shared_ptr<const Segment> segment = executor_->plan(input_shapes);
+  if (!segment->needs.empty()) return std::nullopt;
+  return PlanSummary{static_cast<int64_t>(segment->steps.size()), segment->arena_bytes, segment->flops};
 }
 
 void Model::run(const std::vector<Object>& inputs, std::vector<Object>& outputs) {

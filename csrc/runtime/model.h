@@ -35,6 +35,15 @@ struct ValueSpec {
   std::optional<std::vector<Dim>> shape;
 };
 
+struct ModelSummary {
+  std::map<std::string, int64_t> operators;  // of the graph after the passes
+  int64_t parameters = 0, parameter_bytes = 0;
+};
+
+struct PlanSummary {
+  int64_t steps, arena_bytes, flops;
+};
+
 class Model {
  public:
   static std::unique_ptr<Model> load_file(const std::string& path, const LoadOptions& options);
@@ -48,6 +57,10 @@ class Model {
   int threads() const { return pool_.workers(); }
   // The graph after the passes, as text.
   const std::string& dump() const { return dump_; }
+  const ModelSummary& summary() const { return summary_; }
+  // The plan for these input shapes; dimensions that the model leaves open and `shapes` does not give are
+  // taken as 1. Nothing when shapes depend on data.
+  std::optional<PlanSummary> plan_summary(const std::map<std::string, std::vector<int64_t>>& shapes);
   Executor& executor() { return *executor_; }
 
   // `inputs` in the order of inputs(), of the declared types and dimensions: else Error(kInvalidInput).
@@ -62,6 +75,7 @@ class Model {
   ThreadPool pool_;
   std::vector<ValueSpec> inputs_, outputs_;
   ModelInfo info_;
+  ModelSummary summary_;
   std::string dump_;
   std::unique_ptr<Executor> executor_;
 };

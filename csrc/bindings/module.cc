@@ -1,0 +1,223 @@
+// The extension pyinfer._core; pyinfer/_core.pyi describes it.
+#include <pybind11/stl.h>
+
+#include "base/aligned.h"
+#include "base/cpu_features.h"
+#include "bindings/convert.h"
+#include "ops/registry.h"
+#include "passes/pipeline.h"
+#include "runtime/model.h"
+
+namespace py = pybind11;
+using namespace pyinfer;
+
+namespace {
+
+struct Exceptions {
+  py::object base, invalid_model, unsupported, invalid_input, limit, io, cancelled, internal;
+};
+Exceptions* g_exceptions = nullptr;  // lives as long as the process
+
+py::object make_exception(py::module_& m, const char* name, const py::tuple& bases, const char* doc) {
+  const std::string full = std::string("pyinfer.") + name;
+  auto type = py::reinterpret_steal<py::object>(PyErr_NewExceptionWithDoc(full.c_str(), doc, bases.ptr(), nullptr));
+  m.attr(name) = type;
+  return type;
+}
+
+void register_exceptions(py::module_& m) {
+  auto* e = new Exceptions;
+  const auto builtin = [](PyObject* type) { return py::reinterpret_borrow<py::object>(type); };
+  e->base = make_exception(m, "PyInferError", py::make_tuple(builtin(PyExc_Exception)), "Base of all errors of pyinfer.");
+  const auto base = py::make_tuple(e->base);
+  e->invalid_model = make_exception(m, "InvalidModel", base, "The file is damaged or breaks the ONNX specification.");
+  e->unsupported = make_exception(m, "UnsupportedModel", base, "The model uses what this build cannot run.");
+  e->invalid_input = make_exception(m, "InvalidInput", py::make_tuple(e->base, builtin(PyExc_ValueError)),
+                                    "An argument or an input does not fit. Also a ValueError.");
+  e->limit = make_exception(m, "LimitExceeded", base, "A limit of pyinfer.Limits would be exceeded.");
+  e->io = make_exception(m, "ModelIOError", py::make_tuple(e->base, builtin(PyExc_OSError)),
+                         "A file cannot be read. Also an OSError.");
+  e->cancelled = make_exception(m, "Cancelled", base, "The run was stopped by its owner.");
+  e->internal = make_exception(m, "InternalError", base, "A defect of pyinfer; please report it.");
+  g_exceptions = e;
+  py::register_exception_translator([](std::exception_ptr p) {
+    try {
+      if (p) std::rethrow_exception(p);
+    } catch (const Error& error) {
+      const Exceptions& x = *g_exceptions;
+      const py::object* type = &x.internal;
+      switch (error.code()) {
+        case ErrorCode::kInvalidModel: type = &x.invalid_model; break;
+        case ErrorCode::kUnsupported: type = &x.unsupported; break;
+        case ErrorCode::kInvalidInput: type = &x.invalid_input; break;
+        case ErrorCode::kLimit: type = &x.limit; break;
+        case ErrorCode::kIo: type = &x.io; break;
+        case ErrorCode::kCancelled: type = &x.cancelled; break;
+        case ErrorCode::kInternal: break;
+      }
+      py::set_error(*type, error.what());
+    }
+  });
+}
+
+Limits make_limits(const py::kwargs& kwargs) {
+  Limits limits;
+  py::object self = py::cast(&limits, py::return_value_policy::reference);
+  for (const auto& [key, value] : kwargs) {
+    require(py::hasattr(self, key) && !key.cast<std::string>().starts_with("_"), ErrorCode::kInvalidInput,
+            "Limits has no field '", key.cast<std::string>(), "'");
+    require(py::isinstance<py::int_>(value), ErrorCode::kInvalidInput, "Limits.", key.cast<std::string>(),
+            ": expected an integer");
+    py::setattr(self, key, value);
+  }
+  return limits;
+}
+
+std::unique_ptr<Model> make_model(const py::object& source, int threads, const Limits* limits,
+                                  std::vector<std::string> disabled, std::optional<std::string> root) {
+  LoadOptions options;
+  options.threads = threads;
+  if (limits) options.limits = *limits;
+  options.disabled_passes = std::move(disabled);
+  options.external_data_root = root.value_or("");
+  if (py::isinstance<py::bytes>(source)) {
+    char* data = nullptr;
+    Py_ssize_t size = 0;
+    PyBytes_AsStringAndSize(source.ptr(), &data, &size);
+    // Weights may borrow from the bytes for as long as the model lives.
+    std::shared_ptr<const void> keep_alive(source.inc_ref().ptr(), [](void* p) {
+      if (!Py_IsInitialized()) return;
+      const py::gil_scoped_acquire gil;
+      Py_DECREF(static_cast<PyObject*>(p));
+    });
+    const py::gil_scoped_release release;
+    return Model::load_bytes({reinterpret_cast<const std::byte*>(data), static_cast<size_t>(size)}, keep_alive, options);
+  }
+  const auto path = source.cast<std::string>();
+  const py::gil_scoped_release release;
+  return Model::load_file(path, options);
+}
+
+py::list specs(const std::vector<ValueSpec>& list) {
+  py::list out;
+  for (const ValueSpec& spec : list) {
+    py::object dims = py::none();
+    if (spec.shape) {
+      py::list l;
+      for (const Dim& d : *spec.shape)
+        l.append(d.value >= 0 ? py::object(py::int_(d.value)) : d.symbol.empty() ? py::object(py::none()) : py::object(py::str(d.symbol)));
+      dims = l;
+    }
+    out.append(py::make_tuple(spec.name, spec.type.str(), dims));
+  }
+  return out;
+}
+
+py::list run(Model& model, const py::dict& feeds, const std::optional<std::vector<std::string>>& names) {
+  std::vector<size_t> wanted;
+  for (size_t i = 0; !names && i < model.outputs().size(); ++i) wanted.push_back(i);
+  if (names)
+    for (const std::string& name : *names) {
+      size_t i = 0;
+      while (i < model.outputs().size() && model.outputs()[i].name != name) ++i;
+      require(i < model.outputs().size(), ErrorCode::kInvalidInput, "no output is named '", name, "'");
+      wanted.push_back(i);
+    }
+  py::list results;
+  if (wanted.empty()) return results;
+  std::vector<Object> inputs, outputs;
+  for (const ValueSpec& spec : model.inputs()) {
+    const bool given = feeds.contains(spec.name);
+    require(given || spec.type.optional, ErrorCode::kInvalidInput, "input '", spec.name, "' is missing");
+    inputs.push_back(given ? bindings::to_object(feeds[py::str(spec.name)], spec.type, join("input '", spec.name, "'")) : Object());
+  }
+  {
+    const py::gil_scoped_release release;
+    model.run(inputs, outputs);
+  }
+  for (size_t k = 0; k < wanted.size(); ++k) {
+    Object& o = outputs[wanted[k]];
+    const bool again = std::find(wanted.begin() + static_cast<std::ptrdiff_t>(k) + 1, wanted.end(), wanted[k]) != wanted.end();
+    results.append(bindings::to_python(again ? o : std::move(o)));
+  }
+  return results;
+}
+
+py::dict info(const Model& model) {
+  const ModelInfo& i = model.info();
+  py::dict d;
+  d["ir_version"] = i.ir_version;
+  d["model_version"] = i.model_version;
+  d["producer_name"] = i.producer_name;
+  d["producer_version"] = i.producer_version;
+  d["domain"] = i.domain;
+  d["doc_string"] = i.doc_string;
+  d["graph_name"] = i.graph_name;
+  d["opset_imports"] = i.opset_imports;
+  return d;
+}
+
+py::dict summary(Model& model, const std::optional<std::map<std::string, std::vector<int64_t>>>& shapes) {
+  const ModelSummary s = model.summary();
+  py::dict parameters;
+  parameters["count"] = s.parameters;
+  parameters["bytes"] = s.parameter_bytes;
+  py::dict d;
+  d["operators"] = s.operators;
+  d["parameters"] = parameters;
+  d["plan"] = py::none();
+  if (const auto p = model.plan_summary(shapes.value_or(std::map<std::string, std::vector<int64_t>>{}))) {
+    py::dict plan;
+    plan["steps"] = p->steps;
+    plan["arena_bytes"] = p->arena_bytes;
+    plan["flops"] = p->flops;
+    d["plan"] = plan;
+  }
+  return d;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
+  register_exceptions(m);
+
+  py::class_<Limits>(m, "Limits")
+      .def(py::init(&make_limits))
+      .def_readwrite("max_tensor_bytes", &Limits::max_tensor_bytes)
+      .def_readwrite("max_initializer_bytes", &Limits::max_initializer_bytes)
+      .def_readwrite("max_total_bytes", &Limits::max_total_bytes)
+      .def_readwrite("max_string_bytes", &Limits::max_string_bytes)
+      .def_readwrite("max_nodes", &Limits::max_nodes)
+      .def_readwrite("max_parsed_bytes", &Limits::max_parsed_bytes)
+      .def_readwrite("max_loop_trips", &Limits::max_loop_trips)
+      .def_readwrite("max_nesting_depth", &Limits::max_nesting_depth);
+
+  py::class_<Model>(m, "ModelCore")
+      .def(py::init(&make_model), py::arg("source"), py::kw_only(), py::arg("threads"), py::arg("limits").none(true),
+           py::arg("disabled_passes"), py::arg("external_data_root").none(true))
+      .def_property_readonly("inputs", [](const Model& self) { return specs(self.inputs()); })
+      .def_property_readonly("outputs", [](const Model& self) { return specs(self.outputs()); })
+      .def_property_readonly("metadata", [](const Model& self) { return self.info().metadata; })
+      .def_property_readonly("info", &info)
+      .def_property_readonly("threads", &Model::threads)
+      .def("run", &run, py::arg("feeds"), py::arg("outputs").none(true))
+      .def("dump", &Model::dump)
+      .def("summary", &summary, py::arg("shapes").none(true));
+
+  m.def("cpu_isa", [] { return std::string(isa_name(selected_isa())); });
+  m.def("allocation_count", &allocation_count);
+  m.def("pass_names", &pass_names);
+  m.def("supported_operators", [] {
+    py::list list;
+    for (const OpDef& def : all_ops()) list.append(py::make_tuple(def.domain, def.name, def.since_version));
+    return list;
+  });
+  m.def("build_info", [] {
+    py::dict d;
+    d["compiler"] = __VERSION__;
+    py::list isas;
+    for (Isa isa : available_isas()) isas.append(std::string(isa_name(isa)));
+    d["available_isas"] = isas;
+    return d;
+  });
+}

@@ -1,7 +1,6 @@
-#include "onnx/proto.h"
-
 #include <random>
 
+#include "onnx/proto.h"
 #include "onnx/tensor_decode.h"
 #include "proto_writer.h"
 
@@ -10,7 +9,9 @@ namespace {
 
 using namespace onnx;
 
-ModelProto parse(const std::string& bytes, const Limits& limits = {}) { return parse_model(as_bytes(bytes), limits); }
+ModelProto parse(const std::string& bytes, const Limits& limits = {}) {
+  return parse_model(as_bytes(bytes), limits);
+}
 
 ProtoWriter model_of(const ProtoWriter& graph) {
   return ProtoWriter().integer(1, 10).bytes(8, ProtoWriter().integer(2, 21)).bytes(7, graph);
@@ -28,7 +29,8 @@ ProtoWriter nested_graphs(int levels) {
 
 ProtoWriter tensor_type(int elem, const std::vector<int64_t>& dims) {
   ProtoWriter shape;
-  for (const int64_t d : dims) shape.bytes(1, d < 0 ? ProtoWriter().bytes(2, "N") : ProtoWriter().integer(1, d));
+  for (const int64_t d : dims)
+    shape.bytes(1, d < 0 ? ProtoWriter().bytes(2, "N") : ProtoWriter().integer(1, d));
   return ProtoWriter().bytes(1, ProtoWriter().integer(1, elem).bytes(2, shape));
 }
 
@@ -49,19 +51,35 @@ std::string full_model() {
   sparse.bytes(2, ProtoWriter().integer(1, 1).integer(2, 7).integer(7, 3)).integer(3, 8);
 
   ProtoWriter node;
-  node.bytes(1, "x").bytes(1, "").bytes(2, "y").bytes(3, "n0").bytes(4, "Op").bytes(7, "d").bytes(8, "o").bytes(6, "doc");
+  node.bytes(1, "x")
+      .bytes(1, "")
+      .bytes(2, "y")
+      .bytes(3, "n0")
+      .bytes(4, "Op")
+      .bytes(7, "d")
+      .bytes(8, "o")
+      .bytes(6, "doc");
   node.bytes(5, ProtoWriter().bytes(1, "f").tag(2, 5).fixed(0.5f).integer(20, 1));
-  node.bytes(5, ProtoWriter().bytes(1, "ints").integer(8, 1).integer(8, 2).bytes(8, ProtoWriter().varint(3)).integer(20, 7));
-  node.bytes(5, ProtoWriter().bytes(1, "floats").bytes(7, ProtoWriter().fixed(1.0f).fixed(2.0f)).integer(20, 6));
+  node.bytes(5, ProtoWriter()
+                    .bytes(1, "ints")
+                    .integer(8, 1)
+                    .integer(8, 2)
+                    .bytes(8, ProtoWriter().varint(3))
+                    .integer(20, 7));
+  node.bytes(5,
+             ProtoWriter().bytes(1, "floats").bytes(7, ProtoWriter().fixed(1.0f).fixed(2.0f)).integer(20, 6));
   node.bytes(5, ProtoWriter().bytes(1, "strings").bytes(9, "p").bytes(9, "\xff").integer(20, 8));
   node.bytes(5, ProtoWriter().bytes(1, "t").bytes(5, weight).integer(20, 4));
-  node.bytes(5, ProtoWriter().bytes(1, "g").bytes(6, graph_with_attribute(ProtoWriter().integer(3, 1))).integer(20, 5));
+  node.bytes(
+      5,
+      ProtoWriter().bytes(1, "g").bytes(6, graph_with_attribute(ProtoWriter().integer(3, 1))).integer(20, 5));
   node.bytes(5, ProtoWriter().bytes(1, "st").bytes(22, sparse).integer(20, 11));
   node.bytes(5, ProtoWriter().bytes(1, "tp").bytes(14, tensor_type(1, {2})).integer(20, 13));
   node.bytes(5, ProtoWriter().bytes(1, "ref").bytes(21, "outer").integer(20, 4));
 
   ProtoWriter map;
-  map.bytes(5, ProtoWriter().integer(1, 7).bytes(2, ProtoWriter().bytes(4, ProtoWriter().bytes(1, tensor_type(8, {})))));
+  map.bytes(5, ProtoWriter().integer(1, 7).bytes(
+                   2, ProtoWriter().bytes(4, ProtoWriter().bytes(1, tensor_type(8, {})))));
   ProtoWriter graph;
   graph.bytes(1, node).bytes(2, "main").bytes(5, weight).bytes(5, typed).bytes(5, words).bytes(5, external);
   graph.bytes(15, sparse).bytes(11, ProtoWriter().bytes(1, "x").bytes(2, tensor_type(1, {-1, 3})));
@@ -81,7 +99,8 @@ std::string full_model() {
 void decode_all(const GraphProto& graph, const Limits& limits) {
   const DataSource source{limits, nullptr, nullptr};
   for (const TensorProto& t : graph.initializers) error_of([&] { decode_tensor(t, source); });
-  for (const SparseTensorProto& t : graph.sparse_initializers) error_of([&] { decode_sparse_tensor(t, source); });
+  for (const SparseTensorProto& t : graph.sparse_initializers)
+    error_of([&] { decode_sparse_tensor(t, source); });
   for (const NodeProto& n : graph.nodes) {
     for (const AttributeProto& a : n.attributes) {
       if (a.t) error_of([&] { decode_tensor(*a.t, source); });
@@ -152,20 +171,23 @@ TEST(proto_rejects_broken_models) {
   CHECK_ERROR(kInvalidModel, parse("not a model at all"));
   const std::string good = model_of(ProtoWriter()).str();
   CHECK_EQ(parse(good).graph.nodes.size(), size_t{0});
-  CHECK_ERROR(kInvalidModel, parse(good + good));  // two graphs
-  CHECK_EQ(parse(good + ProtoWriter().integer(1, 4).str()).ir_version, int64_t{4});  // the last scalar wins
+  CHECK_ERROR(kInvalidModel, parse(good + good));                                     // two graphs
+  CHECK_EQ(parse(good + ProtoWriter().integer(1, 4).str()).ir_version, int64_t{4});   // the last scalar wins
   CHECK_ERROR(kInvalidModel, parse(model_of(ProtoWriter().bytes(2, "\xff")).str()));  // a name of bad UTF-8
   CHECK_ERROR(kInvalidModel, parse(model_of(graph_with_attribute(ProtoWriter().integer(20, 99))).str()));
   CHECK_ERROR(kInvalidModel, parse(model_of(graph_with_attribute(ProtoWriter().integer(20, -1))).str()));
-  CHECK_ERROR(kInvalidModel, parse(model_of(graph_with_attribute(ProtoWriter().integer(20, 4))).str()));  // no tensor
+  CHECK_ERROR(kInvalidModel,
+              parse(model_of(graph_with_attribute(ProtoWriter().integer(20, 4))).str()));  // no tensor
   CHECK_ERROR(kInvalidModel, parse(model_of(graph_with_attribute(ProtoWriter().bytes(7, "abc"))).str()));
   CHECK_ERROR(kInvalidModel, parse(model_of(graph_with_attribute(ProtoWriter().bytes(8, "\x80"))).str()));
-  CHECK_ERROR(kInvalidModel, parse(model_of(graph_with_attribute(ProtoWriter().bytes(5, "").bytes(5, ""))).str()));
+  CHECK_ERROR(kInvalidModel,
+              parse(model_of(graph_with_attribute(ProtoWriter().bytes(5, "").bytes(5, ""))).str()));
   CHECK_ERROR(kInvalidModel, parse(model_of(ProtoWriter().bytes(5, ProtoWriter().bytes(7, "\x80"))).str()));
   CHECK_ERROR(kInvalidModel, parse(model_of(ProtoWriter().bytes(5, ProtoWriter().bytes(4, "abc"))).str()));
   CHECK_ERROR(kInvalidModel, parse(model_of(ProtoWriter().bytes(5, ProtoWriter().integer(14, 2))).str()));
   const ProtoWriter two_kinds = ProtoWriter().bytes(1, "").bytes(4, "");
-  CHECK_ERROR(kInvalidModel, parse(model_of(ProtoWriter().bytes(11, ProtoWriter().bytes(2, two_kinds))).str()));
+  CHECK_ERROR(kInvalidModel,
+              parse(model_of(ProtoWriter().bytes(11, ProtoWriter().bytes(2, two_kinds))).str()));
 }
 
 TEST(proto_holds_the_limits) {

@@ -1,8 +1,7 @@
-#include "onnx/wire.h"
-
 #include <algorithm>
 #include <optional>
 
+#include "onnx/wire.h"
 #include "proto_writer.h"
 
 namespace pyinfer::test {
@@ -89,12 +88,13 @@ TEST(wire_truncation_is_an_error_at_every_byte) {
 }
 
 TEST(wire_rejects_bad_tags_and_lengths) {
-  CHECK_ERROR(kInvalidModel, skim(std::string(1, '\0')));                      // field 0
-  CHECK_ERROR(kInvalidModel, skim(ProtoWriter().tag(1, 6).str()));             // no such wire type
-  CHECK_ERROR(kInvalidModel, skim(ProtoWriter().varint(uint64_t{1} << 40).varint(0).str()));  // field over 2^29
+  CHECK_ERROR(kInvalidModel, skim(std::string(1, '\0')));           // field 0
+  CHECK_ERROR(kInvalidModel, skim(ProtoWriter().tag(1, 6).str()));  // no such wire type
+  CHECK_ERROR(kInvalidModel,
+              skim(ProtoWriter().varint(uint64_t{1} << 40).varint(0).str()));  // field over 2^29
   CHECK_ERROR(kInvalidModel, skim(ProtoWriter().tag(1, 2).varint(UINT64_MAX).str()));
   CHECK_ERROR(kInvalidModel, skim(ProtoWriter().tag(1, 2).varint(INT64_MAX).raw("abc").str()));
-  CHECK_ERROR(kInvalidModel, skim(ProtoWriter().tag(1, 4).str()));             // a group ends, none began
+  CHECK_ERROR(kInvalidModel, skim(ProtoWriter().tag(1, 4).str()));  // a group ends, none began
   const std::string text = ProtoWriter().bytes(1, "x").str();
   WireReader r(as_bytes(text), "Test");
   r.next();
@@ -142,11 +142,13 @@ TEST(wire_errors_name_the_place) {
   } catch (const Error& e) {
     message = e.message();
   }
-  CHECK_EQ(message, std::string("malformed model at byte 4, in Outer > Inner: field 7 needs 100 bytes, 0 are left"));
+  CHECK_EQ(message,
+           std::string("malformed model at byte 4, in Outer > Inner: field 7 needs 100 bytes, 0 are left"));
 }
 
 TEST(wire_utf8) {
-  for (const char* good : {"", "plain", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf"})
+  for (const char* good :
+       {"", "plain", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf"})
     CHECK(is_utf8(as_bytes(good)));
   for (const char* bad : {"\x80", "\xc3", "\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xe2\x82", "\xed\xa0\x80",
                           "\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "a\xe2(\xa1"})

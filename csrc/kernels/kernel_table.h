@@ -3,13 +3,17 @@
 #pragma once
 
 #include "base/cpu_features.h"
+#include "kernels/conv.h"
 #include "kernels/gemm.h"
+#include "kernels/layout.h"
 
 namespace pyinfer {
 
 struct KernelTable {
   const char* name;
   GemmKernels gemm;
+  ConvKernels conv;
+  LayoutKernels layout;
 };
 
 // The table of `isa`. Precondition: available_isas() contains it.

@@ -1,7 +1,9 @@
 // Included by every isa_*.cc: the bodies of all kernel families, then the table that names them.
 #pragma once
 
+#include "kernels/cpu/conv.inl.h"
 #include "kernels/cpu/gemm.inl.h"
+#include "kernels/cpu/layout.inl.h"
 #include "kernels/cpu/simd/vec.h"
 #include "kernels/kernel_table.h"
 
@@ -12,6 +14,8 @@ constexpr KernelTable make_table(const char* name) {
   return {
       .name = name,
       .gemm = kGemmKernels,
+      .conv = kConvKernels,
+      .layout = kLayoutKernels,
   };
 }
 

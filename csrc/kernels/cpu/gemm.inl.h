@@ -9,7 +9,7 @@ namespace {
 
 // A panel's k block (16 x kGemmBlockK floats) fits the first cache beside the rows of A that meet
 // it; a block of rows of A (kGemmBlockRows x kGemmBlockK) fits the second.
-constexpr int64_t kGemmBlockK = 256;
+constexpr int64_t kGemmBlockK = 384;
 constexpr int64_t kGemmBlockRows = 240;
 
 inline void gemm_run(const GemmArgs& args, int64_t row_begin, int64_t row_end, int64_t panel_begin,
@@ -30,6 +30,7 @@ inline void gemm_run(const GemmArgs& args, int64_t row_begin, int64_t row_end, i
                         .n = args.n,
                         .segments = 1,
                         .segment_length = length,
+                        .a_offset = 0,
                         .b = args.b + k * 16,
                         .panel_stride = args.k * 16,
                         .c = args.c,

@@ -30,8 +30,9 @@ constexpr int64_t max_of(int64_t a, int64_t b) {
 }
 
 struct MatrixTile {
-  // Row r of segment s starts at a[s * R + r]; the k axis is the segments one after another.
+  // Row r of segment s starts at a[s * R + r] + a_offset; the k axis is the segments one after another.
   const float* const* a;
+  int64_t a_offset;
   int64_t segments, segment_length;
   const float* b;        // first panel at the tile's first k
   int64_t panel_stride;  // floats between panels
@@ -71,7 +72,7 @@ void matrix_tile(const MatrixTile& t) {
   for (int64_t s = 0; s < t.segments; ++s, table += R) {
     const float* a[R];
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) a[r] = table[r];
+    for (int r = 0; r < R; ++r) a[r] = table[r] + t.a_offset;
     for (int64_t k = 0; k < length; ++k, b += 16) {
       F32 row[P];
 #pragma GCC unroll 16
@@ -173,7 +174,7 @@ struct RowSplit {
 struct MatrixBlock {
   int64_t row, rows, panel_begin, panel_end;
   int64_t n;  // columns of the whole matrix
-  int64_t segments, segment_length;
+  int64_t segments, segment_length, a_offset;
   const float* b;  // panel 0 at the block's first k
   int64_t panel_stride;
   float* c;  // the whole matrix
@@ -181,6 +182,11 @@ struct MatrixBlock {
   bool resume, finish;
   const Epilogue* epilogue;  // of the whole matrix
 };
+
+// Asks for packed rows [begin, end) of a panel ahead of their use.
+inline void prefetch_panel(const float* b, int64_t begin, int64_t end) {
+  for (int64_t k = begin; k < end; ++k) __builtin_prefetch(b + k * 16, 0, 2);
+}
 
 // `tile_rows(tile, height, first)` returns the pointer table of a tile of the block's RowSplit whose
 // first row is `first` rows into the block.
@@ -190,20 +196,27 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
   const RowSplit split(m.rows);
   const int group = split.tiles == 1 ? tile_panels(static_cast<int>(m.rows)) : tile_panels(kMaxTileRows);
   const auto& wide = split.tiles == 1 ? kMatrixTiles.widest : kMatrixTiles.common;
+  // Each of several tiles fetches its share of the next panel while it computes on these.
+  const int64_t depth = m.segments * m.segment_length;
+  const int64_t share = split.tiles > 1 ? div_up(depth, split.tiles) : 0;
   int panels = group;
   for (int64_t panel = m.panel_begin; panel < m.panel_end; panel += panels) {
     panels = panel + group <= m.panel_end ? group : 1;
     const auto& fns = panels == group ? wide : kMatrixTiles.single;
     const int64_t column = panel * 16;
     const int columns = static_cast<int>(min_of(m.n - column - 16 * (panels - 1), 16));
+    const float* next =
+        share > 0 && panel + panels < m.panel_end ? m.b + (panel + panels) * m.panel_stride : nullptr;
     for (int64_t i = 0; i < split.tiles; ++i) {
       const int height = split.height(i);
       const int64_t first = split.first(i);
       const int64_t row = m.row + first;
+      if (next != nullptr) prefetch_panel(next, i * share, min_of((i + 1) * share, depth));
       Epilogue e = *m.epilogue;
       if (e.bias != nullptr) e.bias += e.bias_per_row ? row : column;
       if (e.residual != nullptr) e.residual += row * e.residual_stride + column;
       fns[height - 1]({.a = tile_rows(i, height, first),
+                       .a_offset = m.a_offset,
                        .segments = m.segments,
                        .segment_length = m.segment_length,
                        .b = m.b + panel * m.panel_stride,

@@ -40,4 +40,24 @@ void gemm(const GemmArgs& args, const float* b, int64_t ldb, bool transposed, fl
   }
 }
 
+void conv(const ConvArgs& args, const float* weights, float* y) {
+  const ConvShape& s = args.shape;
+  const Window& w = s.window;
+  const int64_t taps = spatial_size(w.kernel, w.rank);
+  const int64_t in_size = spatial_size(w.input, w.rank), out_size = spatial_size(w.output, w.rank);
+  const int64_t channels = s.in_channels / s.groups, outputs = s.out_channels / s.groups;
+  for (int64_t row = 0; row < s.batch * out_size; ++row) {
+    for (int64_t m = 0; m < s.out_channels; ++m) {
+      double sum = 0;
+      for_each_tap(w, row % out_size, [&](int64_t tap, int64_t pixel) {
+        const float* x = args.x + (row / out_size * in_size + pixel) * args.x_stride + m / outputs * channels;
+        for (int64_t c = 0; c < channels; ++c) {
+          sum += static_cast<double>(x[c]) * weights[(m * channels + c) * taps + tap];
+        }
+      });
+      y[row * args.y_stride + m] = static_cast<float>(apply(args.epilogue, sum, row, m));
+    }
+  }
+}
+
 }  // namespace pyinfer::reference

@@ -1,0 +1,108 @@
+// Walking the windows of kernels/window.h.
+#pragma once
+
+#include "kernels/cpu/matrix_tile.inl.h"
+#include "kernels/window.h"
+
+namespace pyinfer {
+namespace {
+
+inline int64_t volume(const int64_t* dims, int rank) {
+  int64_t size = 1;
+  for (int d = 0; d < rank; ++d) size *= dims[d];
+  return size;
+}
+
+// Output positions of a batch of images in row-major order.
+struct PixelCursor {
+  int64_t image;
+  int64_t at[kMaxSpatialRank];
+};
+
+inline PixelCursor pixel_at(const Window& w, int64_t row) {
+  PixelCursor p{};
+  for (int d = w.rank - 1; d >= 0; --d) {
+    p.at[d] = row % w.output[d];
+    row /= w.output[d];
+  }
+  p.image = row;
+  return p;
+}
+
+inline void advance(const Window& w, PixelCursor& p) {
+  for (int d = w.rank - 1; d >= 0; --d) {
+    if (++p.at[d] < w.output[d]) return;
+    p.at[d] = 0;
+  }
+  ++p.image;
+}
+
+// Calls f(row) for each combination of taps along all axes but the last, in row-major order; `row` is the
+// index of the input row (a run of w.input[rank - 1] pixels) it reads within the image, -1 for padding.
+template <class F>
+void for_each_input_row(const Window& w, const PixelCursor& p, F f) {
+  const int last = w.rank - 1;
+  int64_t tap[kMaxSpatialRank] = {};
+  for (;;) {
+    int64_t row = 0;
+    bool inside = true;
+    for (int d = 0; d < last; ++d) {
+      const int64_t i = p.at[d] * w.stride[d] - w.pad[d] + tap[d] * w.dilation[d];
+      inside = inside && i >= 0 && i < w.input[d];
+      row = row * w.input[d] + i;
+    }
+    f(inside ? row : -1);
+    int d = last - 1;
+    for (; d >= 0; --d) {
+      if (++tap[d] < w.kernel[d]) break;
+      tap[d] = 0;
+    }
+    if (d < 0) return;
+  }
+}
+
+// The first input position of a window along the last axis.
+inline int64_t last_axis_begin(const Window& w, const PixelCursor& p) {
+  const int last = w.rank - 1;
+  return p.at[last] * w.stride[last] - w.pad[last];
+}
+
+// Writes where each tap of a window finds its pixel, `step` entries apart: in the image, or at `zeros`.
+inline void gather_taps(const Window& w, const PixelCursor& p, const float* image, int64_t pixel_stride,
+                        const float* zeros, const float** out, int64_t step) {
+  const int last = w.rank - 1;
+  const int64_t begin = last_axis_begin(w, p), width = w.input[last], dilation = w.dilation[last];
+  for_each_input_row(w, p, [&](int64_t row) {
+    const float* pixels = image + row * width * pixel_stride;
+    for (int64_t k = 0, i = begin; k < w.kernel[last]; ++k, i += dilation, out += step) {
+      *out = row >= 0 && i >= 0 && i < width ? pixels + i * pixel_stride : zeros;
+    }
+  });
+}
+
+// The same with one entry for all taps along the last axis, which read adjacent pixels: in the image, at
+// `zeros`, or, across the image's border, at a copy appended to `copies`. Precondition: dilation 1 along
+// that axis and no gap between pixels.
+inline void gather_runs(const Window& w, const PixelCursor& p, const float* image, int64_t channels,
+                        const float* zeros, const float** out, int64_t step, float*& copies) {
+  const int last = w.rank - 1;
+  const int64_t begin = last_axis_begin(w, p), width = w.input[last], taps = w.kernel[last];
+  const int64_t low = max_of(0, -begin), high = min_of(taps, width - begin);
+  for_each_input_row(w, p, [&](int64_t row) {
+    if (row < 0 || low >= high) {
+      *out = zeros;
+    } else if (low == 0 && high == taps) {
+      *out = image + (row * width + begin) * channels;
+    } else {
+      const float* pixels = image + (row * width + begin + low) * channels;
+      *out = copies;
+      for (int64_t i = 0; i < low * channels; ++i) *copies++ = 0.0f;
+      for (int64_t i = 0; i < (high - low) * channels; ++i) *copies++ = pixels[i];
+      for (int64_t i = 0; i < (taps - high) * channels; ++i) *copies++ = 0.0f;
+    }
+    out += step;
+  });
+}
+
+}  // namespace
+}  // namespace pyinfer

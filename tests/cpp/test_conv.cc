@@ -1,0 +1,260 @@
+// Convolutions and changes of layout against plain loops, on every instruction set this CPU has.
+#include <cstring>
+
+#include "base/aligned.h"
+#include "base/cpu_features.h"
+#include "check.h"
+#include "kernels/kernel_table.h"
+#include "kernels/reference/matrix.h"
+#include "matrix_data.h"
+
+namespace pyinfer::test {
+namespace {
+
+template <class F>
+void for_each_isa(F f) {
+  for (Isa isa : available_isas()) f(kernel_table(isa));
+}
+
+struct Data {
+  ConvArgs args;
+  std::vector<float> x, weights, packed, bias, residual, y, expected;
+  bool depthwise;
+};
+
+struct Options {
+  int64_t x_gap = 0, y_gap = 0;
+  Epilogue epilogue = {};
+  bool bias = true, residual = false, in_place = false;
+};
+
+Data make(const ConvShape& s, const Options& o, uint32_t seed, bool depthwise) {
+  Random random(seed);
+  Data d;
+  d.depthwise = depthwise;
+  const Window& w = s.window;
+  d.args.shape = s;
+  d.args.x_stride = s.in_channels + o.x_gap;
+  d.args.y_stride = s.out_channels + o.y_gap;
+  d.x = random.floats(s.batch * spatial_size(w.input, w.rank) * d.args.x_stride + 1);
+  d.weights = random.floats(s.out_channels * (s.in_channels / s.groups) * spatial_size(w.kernel, w.rank));
+  d.bias = random.floats(s.out_channels);
+  d.residual = random.floats(conv_rows(s) * d.args.y_stride + 1);
+  d.y.assign(d.residual.size(), 777.0f);
+  if (o.in_place) d.y = d.residual;
+  d.expected = d.y;
+  if (depthwise) {
+    d.packed.resize(packed_depthwise_weights_size(s));
+    pack_depthwise_weights(s, d.weights.data(), d.packed.data());
+  } else {
+    d.packed.resize(packed_conv_weights_size(s));
+    pack_conv_weights(s, d.weights.data(), d.packed.data());
+  }
+  d.args.x = d.x.data() + 1;
+  d.args.weights = d.packed.data();
+  d.args.y = d.y.data() + 1;
+  d.args.epilogue = o.epilogue;
+  if (o.bias) d.args.epilogue.bias = d.bias.data();
+  if (o.residual) d.args.epilogue.residual = d.residual.data() + 1;
+  d.args.epilogue.residual_stride = d.args.y_stride;
+  reference::conv(d.args, d.weights.data(), d.expected.data() + 1);
+  if (o.in_place) d.args.epilogue.residual = d.args.y;
+  return d;
+}
+
+void run(const KernelTable& table, Data& d, int64_t row_begin, int64_t row_end, int64_t panel_begin,
+         int64_t panel_end) {
+  const AlignedBytes scratch(table.conv.scratch_bytes(d.args));
+  std::memset(scratch.data(), 0xff, scratch.size());
+  if (d.depthwise) {
+    table.conv.run_depthwise(d.args, row_begin, row_end, scratch.data());
+  } else {
+    table.conv.run(d.args, row_begin, row_end, panel_begin, panel_end, scratch.data());
+  }
+}
+
+void check(const Data& d) {
+  const ConvShape& s = d.args.shape;
+  const double tolerance =
+      1e-6 * (4 + spatial_size(s.window.kernel, s.window.rank) * s.in_channels / s.groups);
+  for (size_t i = 0; i < d.y.size(); ++i) CHECK_NEAR(d.y[i], d.expected[i], tolerance);
+}
+
+void run_and_check(const ConvShape& s, const Options& o, uint32_t seed) {
+  for_each_isa([&](const KernelTable& table) {
+    for (bool depthwise : {false, true}) {
+      if (depthwise && !is_depthwise(s)) continue;
+      Data d = make(s, o, seed, depthwise);
+      run(table, d, 0, conv_rows(s), 0, conv_panels(s));
+      check(d);
+    }
+  });
+}
+
+struct Axis {
+  int64_t input, kernel, stride = 1, dilation = 1, pad = 0, pad_end = 0;
+};
+
+ConvShape shape(std::vector<Axis> axes, int64_t batch, int64_t in, int64_t out, int64_t groups = 1) {
+  ConvShape s{.window = {}, .batch = batch, .in_channels = in, .out_channels = out, .groups = groups};
+  Window& w = s.window;
+  w.rank = static_cast<int>(axes.size());
+  for (int d = 0; d < w.rank; ++d) {
+    const Axis& a = axes[d];
+    w.input[d] = a.input;
+    w.kernel[d] = a.kernel;
+    w.stride[d] = a.stride;
+    w.dilation[d] = a.dilation;
+    w.pad[d] = a.pad;
+    w.output[d] = (a.input + a.pad + a.pad_end - a.dilation * (a.kernel - 1) - 1) / a.stride + 1;
+  }
+  return s;
+}
+
+Axis random_axis(Random& random) {
+  for (;;) {
+    const Axis a{random.integer(1, 12), random.integer(1, 5), random.integer(1, 3),
+                 random.integer(1, 2),  random.integer(0, 3), random.integer(0, 3)};
+    if (a.input + a.pad + a.pad_end >= a.dilation * (a.kernel - 1) + 1) return a;
+  }
+}
+
+TEST(conv_random_shapes) {
+  Random random(17);
+  for (int i = 0; i < 300; ++i) {
+    std::vector<Axis> axes;
+    const int64_t rank = i % 10 == 0 ? 4 : random.integer(1, 3);
+    for (int64_t d = 0; d < rank; ++d) axes.push_back(random_axis(random));
+    const int64_t groups = random.integer(0, 2) ? 1 : random.integer(1, 4);
+    const ConvShape s = shape(axes, random.integer(1, 3), groups * random.integer(1, 20),
+                              groups * random.integer(1, 20), groups);
+    const std::vector<Epilogue> acts = all_activations();
+    Options o{.x_gap = random.integer(0, 1) * 3,
+              .y_gap = random.integer(0, 1) * 2,
+              .epilogue = acts[random.integer(0, acts.size() - 1)],
+              .bias = random.integer(0, 1) == 1,
+              .residual = random.integer(0, 1) == 1};
+    o.in_place = o.residual && random.integer(0, 1);
+    if (rank == 4 && conv_rows(s) > 3000) continue;
+    run_and_check(s, o, i);
+  }
+}
+
+TEST(conv_typical_layers) {
+  run_and_check(shape({{21, 7, 2, 1, 3, 3}, {23, 7, 2, 1, 3, 3}}, 1, 3, 33), {}, 1);     // stem
+  run_and_check(shape({{9, 3, 1, 1, 1, 1}, {9, 3, 1, 1, 1, 1}}, 2, 140, 40), {}, 2);     // several k blocks
+  run_and_check(shape({{9, 1}, {9, 1}}, 2, 64, 48), {.x_gap = 5, .residual = true}, 3);  // pointwise
+  run_and_check(shape({{9, 1, 2}, {9, 1, 2}}, 2, 64, 48), {}, 4);         // pointwise, stride 2
+  run_and_check(shape({{1, 1}, {50, 5, 1, 2, 4, 4}}, 1, 40, 17), {}, 5);  // 1-D, dilated
+  run_and_check(shape({{12, 3, 1, 1, 1, 1}, {12, 3, 1, 1, 1, 1}}, 1, 64, 64, 16), {}, 6);  // grouped
+  run_and_check(shape({{8, 3, 1, 1, 9, 9}, {8, 3, 1, 1, 9, 9}}, 1, 20, 8), {}, 7);  // windows of padding only
+  run_and_check(shape({{5, 1, 1, 1, 1, 1}, {5, 1, 1, 1, 1, 1}}, 1, 20, 8), {}, 8);  // padded 1x1
+  run_and_check(shape({{40, 9}, {40, 9}}, 1, 20, 8), {}, 9);  // large window, few channels
+}
+
+TEST(conv_depthwise) {
+  for (int64_t channels : {1, 2, 15, 16, 17, 32, 40}) {
+    for (int64_t kernel : {1, 2, 3, 5}) {
+      for (int64_t stride : {1, 2}) {
+        for (int64_t width : {5, 6, 7, 8, 11}) {
+          const Axis a{width, kernel, stride, 1, kernel / 2, kernel / 2};
+          run_and_check(shape({a, a}, 2, channels, channels, channels),
+                        {.x_gap = 1,
+                         .y_gap = 2,
+                         .epilogue = {.activation = Activation::kRelu},
+                         .residual = width % 2 == 0},
+                        3);
+        }
+      }
+    }
+  }
+}
+
+// An output has the same bits whatever the tiling and whatever batch it travels in.
+TEST(conv_same_bits_for_every_tiling_and_batch) {
+  const std::vector<ConvShape> shapes = {
+      shape({{11, 3, 1, 1, 1, 1}, {9, 3, 1, 1, 1, 1}}, 3, 72, 40),
+      shape({{11, 3, 2, 1, 1, 1}, {9, 3, 1, 1, 1, 1}}, 3, 3, 40),
+      shape({{11, 1}, {9, 1}}, 3, 300, 40),
+      shape({{11, 3, 1, 2, 1, 1}, {9, 3, 1, 1, 1, 1}}, 3, 24, 48, 4),
+      shape({{11, 3, 1, 1, 1, 1}, {9, 3, 1, 1, 1, 1}}, 3, 24, 24, 24),
+  };
+  for_each_isa([&](const KernelTable& table) {
+    for (const ConvShape& s : shapes) {
+      for (bool in_place : {false, true}) {
+        const Options o{
+            .epilogue = {.activation = Activation::kHardSwish}, .residual = true, .in_place = in_place};
+        Data whole = make(s, o, 1, is_depthwise(s));
+        run(table, whole, 0, conv_rows(s), 0, conv_panels(s));
+        check(whole);
+        for (int64_t rows : {1, 3, 4, 6, 7, 50, 100}) {
+          for (int64_t panels : {int64_t{1}, int64_t{2}, conv_panels(s)}) {
+            if (is_depthwise(s) && panels != conv_panels(s)) continue;
+            Data tiled = make(s, o, 1, is_depthwise(s));
+            for (int64_t i = 0; i < conv_rows(s); i += rows) {
+              for (int64_t p = 0; p < conv_panels(s); p += panels) {
+                run(table, tiled, i, std::min(i + rows, conv_rows(s)), p,
+                    std::min(p + panels, conv_panels(s)));
+              }
+            }
+            CHECK(std::memcmp(tiled.y.data(), whole.y.data(), whole.y.size() * sizeof(float)) == 0);
+          }
+        }
+      }
+    }
+  });
+}
+
+// The chain runs over (taps, channels) ascending: what std::fma computes step by step.
+TEST(conv_is_one_ascending_chain) {
+  for (const ConvShape& s : {shape({{7, 3, 1, 1, 1, 1}, {7, 3, 1, 1, 1, 1}}, 1, 50, 20),
+                             shape({{9, 5, 2, 1, 2, 2}, {9, 5, 2, 1, 2, 2}}, 1, 3, 20)}) {
+    for_each_isa([&](const KernelTable& table) {
+      if (std::string(table.name) == "baseline") return;
+      Data d = make(s, {.bias = false}, 1, false);
+      run(table, d, 0, conv_rows(s), 0, conv_panels(s));
+      const int64_t taps = spatial_size(s.window.kernel, 2);
+      for (int64_t row = 0; row < conv_rows(s); ++row) {
+        for (int64_t m = 0; m < s.out_channels; ++m) {
+          float sum = 0;
+          reference::for_each_tap(s.window, row, [&](int64_t tap, int64_t pixel) {
+            for (int64_t c = 0; c < s.in_channels; ++c) {
+              sum = std::fma(d.args.x[pixel * s.in_channels + c],
+                             d.weights[(m * s.in_channels + c) * taps + tap], sum);
+            }
+          });
+          CHECK_EQ(d.args.y[row * s.out_channels + m], sum);
+        }
+      }
+    });
+  }
+}
+
+TEST(layout_transpose) {
+  for_each_isa([](const KernelTable& table) {
+    Random random(5);
+    for (int64_t rows : {1, 3, 4, 15, 16, 17, 33, 48}) {
+      for (int64_t columns : {0, 1, 3, 15, 16, 17, 31, 50}) {
+        const int64_t src_stride = columns + 2, dst_stride = rows + 3;
+        const std::vector<float> src = random.floats(rows * src_stride + 1);
+        std::vector<float> dst(columns * dst_stride + 1, 777.0f);
+        const TransposeArgs args{.rows = rows,
+                                 .columns = columns,
+                                 .src = src.data() + 1,
+                                 .src_stride = src_stride,
+                                 .dst = dst.data() + 1,
+                                 .dst_stride = dst_stride};
+        table.layout.transpose(args, 0, columns / 3);
+        table.layout.transpose(args, columns / 3, columns);
+        for (int64_t j = 0; j < columns; ++j) {
+          for (int64_t i = 0; i < dst_stride; ++i) {
+            CHECK_EQ(args.dst[j * dst_stride + i], i < rows ? args.src[i * src_stride + j] : 777.0f);
+          }
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace pyinfer::test

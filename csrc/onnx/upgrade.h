@@ -6,7 +6,7 @@
 namespace pyinfer::onnx {
 
 // The newest operator set of ai.onnx whose meanings the operators implement.
-inline constexpr int64_t kNewestOpset = 27;
+inline constexpr int64_t kNewestOpset = 28;
 
 // Rewrites the nodes of `graph` and of its subgraphs.
 void upgrade(Graph& graph);

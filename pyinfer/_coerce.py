@@ -178,7 +178,7 @@ def _integer_range(element: Element) -> tuple[int, int]:
 
 
 def _strings(value: object, where: str) -> Array:
-    """A contiguous object array of str; bytes are read as UTF-8."""
+    """A contiguous object array of bytes in UTF-8, of str or bytes in any array or list."""
     array = value if isinstance(value, np.ndarray) else _as_array(value, where, object)
     if array.dtype.kind not in "OUST":
         _reject(where, f"expected strings, got dtype {array.dtype.name}")
@@ -186,12 +186,12 @@ def _strings(value: object, where: str) -> Array:
     flat = result.reshape(-1)
     for i, item in enumerate(array.astype(object).reshape(-1)):
         if isinstance(item, str):
-            flat[i] = str(item)
-        elif isinstance(item, bytes):
             try:
-                flat[i] = item.decode("utf-8")
-            except UnicodeDecodeError as error:
-                _reject(where, f"item {i} is not UTF-8: {error}")
+                flat[i] = item.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError as error:
+                _reject(where, f"item {i} cannot be written as UTF-8: {error}")
+        elif isinstance(item, bytes):
+            flat[i] = bytes(item)
         else:
             _reject(where, f"expected strings, got {type(item).__name__} at item {i}")
     return result

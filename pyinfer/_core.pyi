@@ -2,12 +2,14 @@
 
 Arrays cross this border with the element types that NumPy has. The others travel as raw values:
 bfloat16 as uint16; float8 and float4 codes, uint4 and uint2 as uint8; int4 and int2 as int8.
-Strings are object arrays of str. Sequences are lists, maps dicts, an empty optional None.
+Strings go in as object arrays of bytes in UTF-8 and come out as object arrays of str, in which bytes that
+are not UTF-8 are escaped as by "surrogateescape". Sequences are lists, maps dicts, an empty optional None.
+
 `ModelCore.run` gets every input in `feeds` (None for an optional left out). Each array is contiguous,
 aligned, in native byte order and of the declared element type; it may be read-only. `outputs=[]` computes
-nothing and gives []. The list it returns belongs to the caller. `threads=0` means
-one per core that the process may use. `summary` gives {"operators": {name: count}, "parameters":
-{"count", "bytes"}, "plan": {"steps", "arena_bytes", "flops"} or None}.
+nothing and gives []. The list it returns belongs to the caller. `threads=0` means one per core that the
+process may use. `summary` gives {"operators": {name: count}, "parameters": {"count", "bytes"}, "plan":
+{"steps", "arena_bytes", "flops"} or None}.
 """
 
 class PyInferError(Exception): ...
@@ -21,20 +23,24 @@ class InternalError(PyInferError): ...
 
 class Limits:
     max_tensor_bytes: int
+    max_initializer_bytes: int
     max_total_bytes: int
+    max_string_bytes: int
     max_nodes: int
+    max_parsed_bytes: int
     max_loop_trips: int
     max_nesting_depth: int
-    max_initializer_bytes: int
     def __init__(
         self,
         *,
         max_tensor_bytes: int = ...,
+        max_initializer_bytes: int = ...,
         max_total_bytes: int = ...,
+        max_string_bytes: int = ...,
         max_nodes: int = ...,
+        max_parsed_bytes: int = ...,
         max_loop_trips: int = ...,
         max_nesting_depth: int = ...,
-        max_initializer_bytes: int = ...,
     ) -> None: ...
 
 class ModelCore:
@@ -55,6 +61,8 @@ class ModelCore:
     def metadata(self) -> dict[str, str]: ...
     @property
     def info(self) -> dict[str, object]: ...
+    @property
+    def threads(self) -> int: ...
     def run(self, feeds: dict[str, object], outputs: list[str] | None) -> list[object]: ...
     def dump(self) -> str: ...
     def summary(self, shapes: dict[str, list[int]] | None) -> dict[str, object]: ...

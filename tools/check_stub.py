@@ -17,14 +17,17 @@ from pathlib import Path
 from pyinfer import _core
 
 STUB = Path(__file__).resolve().parent.parent / "pyinfer" / "_core.pyi"
+Parameter = tuple[str, str, bool]  # name, "positional" or "keyword", whether it has a default
 _POINTER = re.compile(r"<[^<>]*>")
 
 
-def parameters(function: ast.FunctionDef) -> list[tuple[str, str, bool]]:
-    """(name, kind, has a default) of each parameter but self."""
+def parameters(function: ast.FunctionDef) -> list[Parameter] | None:
+    """What `function` takes but self; None when it takes any keyword."""
     spec = function.args
     positional = [*spec.posonlyargs, *spec.args]
     no_default = len(positional) - len(spec.defaults)
+    if spec.kwarg is not None:
+        return None
     found = [(arg.arg, "positional", i >= no_default) for i, arg in enumerate(positional)]
     found += [
         (arg.arg, "keyword", default is not None)
@@ -33,8 +36,8 @@ def parameters(function: ast.FunctionDef) -> list[tuple[str, str, bool]]:
     return [parameter for parameter in found if parameter[0] != "self"]
 
 
-def compiled_parameters(function: object) -> list[tuple[str, str, bool]] | None:
-    """The same, of a compiled function; None when its docstring opens with no signature."""
+def compiled_signature(function: object) -> ast.FunctionDef | None:
+    """The signature that opens a compiled function's docstring."""
     first = (getattr(function, "__doc__", None) or "").splitlines()[:1]
     if not first or "(" not in first[0]:
         return None
@@ -43,8 +46,7 @@ def compiled_parameters(function: object) -> list[tuple[str, str, bool]] | None:
         parsed = ast.parse(f"def {text}: ...").body[0]
     except SyntaxError:
         return None
-    assert isinstance(parsed, ast.FunctionDef)
-    return parameters(parsed)
+    return parsed if isinstance(parsed, ast.FunctionDef) else None
 
 
 def differences(body: list[ast.stmt], compiled: object, prefix: str) -> list[str]:
@@ -58,16 +60,25 @@ def differences(body: list[ast.stmt], compiled: object, prefix: str) -> list[str
             if not hasattr(compiled, node.target.id):
                 found.append(f"{prefix}{node.target.id}: the extension has no such attribute")
         elif isinstance(node, ast.FunctionDef) and not node.decorator_list:
-            have = compiled_parameters(member)
-            if have is None:
+            signature = compiled_signature(member)
+            if signature is None:
                 found.append(f"{prefix}{node.name}: the extension's docstring has no signature")
-            elif have != parameters(node):
+                continue
+            have = parameters(signature)
+            if have is not None and have != parameters(node):
                 found.append(f"{prefix}{node.name}: stub {parameters(node)}, extension {have}")
     return found
 
 
+def missing(body: list[ast.stmt]) -> list[str]:
+    """The extension's public names that the stub leaves out."""
+    stubbed = {getattr(node, "name", "") for node in body}
+    return [f"{name} is not in the stub" for name in dir(_core) if name[0] != "_" and name not in stubbed]
+
+
 def main() -> int:
-    found = differences(ast.parse(STUB.read_text(encoding="utf-8")).body, _core, "")
+    body = ast.parse(STUB.read_text(encoding="utf-8")).body
+    found = differences(body, _core, "") + missing(body)
     command = [sys.executable, "-m", "mypy.stubtest", "pyinfer._core", "--concise"]
     checked = subprocess.run(command, check=False, cwd=STUB.parent.parent, capture_output=True, text=True)
     # pybind11's classes have a metaclass of their own, which no stub can name.

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <new>
 
+#include "base/spin.h"
+
 namespace pyinfer {
 namespace {
 
@@ -17,14 +19,6 @@ std::atomic<uint64_t> g_fork_generation{0};
 void watch_forks() {
   static std::once_flag once;
   std::call_once(once, [] { pthread_atfork(nullptr, nullptr, [] { g_fork_generation.fetch_add(1); }); });
-}
-
-inline void pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
 }
 
 }  // namespace
@@ -94,7 +88,7 @@ void ThreadPool::run(int64_t n, int64_t grain, Body body) {
   take_tiles(region, 0);
   // Nobody may enter any more; wait for those inside.
   region_.store(nullptr);
-  while (inside_.load() != 0) pause();
+  while (inside_.load() != 0) spin_pause();
 }
 
 void ThreadPool::work(int worker) {
@@ -111,7 +105,7 @@ void ThreadPool::work(int worker) {
       idle_since = std::chrono::steady_clock::now();
       continue;
     }
-    pause();
+    spin_pause();
     if (spins % 64 != 0 || std::chrono::steady_clock::now() - idle_since < kSpin) continue;
     std::unique_lock lock(sleep_mutex_);
     sleeping_.fetch_add(1);

@@ -4,6 +4,7 @@
 
 #include "base/cpu_features.h"
 #include "kernels/conv.h"
+#include "kernels/conv_transpose.h"
 #include "kernels/gemm.h"
 #include "kernels/layout.h"
 
@@ -13,6 +14,7 @@ struct KernelTable {
   const char* name;
   GemmKernels gemm;
   ConvKernels conv;
+  ConvTransposeKernels conv_transpose;
   LayoutKernels layout;
 };
 

@@ -16,10 +16,12 @@ void for_each_isa(F f) {
   for (Isa isa : available_isas()) f(kernel_table(isa));
 }
 
+enum class Kind { kConv, kDepthwise, kTranspose };
+
 struct Data {
   ConvArgs args;
   std::vector<float> x, weights, packed, bias, residual, y, expected;
-  bool depthwise;
+  Kind kind;
 };
 
 struct Options {
@@ -28,10 +30,10 @@ struct Options {
   bool bias = true, residual = false, in_place = false;
 };
 
-Data make(const ConvShape& s, const Options& o, uint32_t seed, bool depthwise) {
+Data make(const ConvShape& s, const Options& o, uint32_t seed, Kind kind) {
   Random random(seed);
   Data d;
-  d.depthwise = depthwise;
+  d.kind = kind;
   const Window& w = s.window;
   d.args.shape = s;
   d.args.x_stride = s.in_channels + o.x_gap;
@@ -43,9 +45,12 @@ Data make(const ConvShape& s, const Options& o, uint32_t seed, bool depthwise) {
   d.y.assign(d.residual.size(), 777.0f);
   if (o.in_place) d.y = d.residual;
   d.expected = d.y;
-  if (depthwise) {
+  if (kind == Kind::kDepthwise) {
     d.packed.resize(packed_depthwise_weights_size(s));
     pack_depthwise_weights(s, d.weights.data(), d.packed.data());
+  } else if (kind == Kind::kTranspose) {
+    d.packed.resize(packed_conv_transpose_weights_size(s));
+    pack_conv_transpose_weights(s, d.weights.data(), d.packed.data());
   } else {
     d.packed.resize(packed_conv_weights_size(s));
     pack_conv_weights(s, d.weights.data(), d.packed.data());
@@ -57,16 +62,24 @@ Data make(const ConvShape& s, const Options& o, uint32_t seed, bool depthwise) {
   if (o.bias) d.args.epilogue.bias = d.bias.data();
   if (o.residual) d.args.epilogue.residual = d.residual.data() + 1;
   d.args.epilogue.residual_stride = d.args.y_stride;
-  reference::conv(d.args, d.weights.data(), d.expected.data() + 1);
+  if (kind == Kind::kTranspose) {
+    reference::conv_transpose(d.args, d.weights.data(), d.expected.data() + 1);
+  } else {
+    reference::conv(d.args, d.weights.data(), d.expected.data() + 1);
+  }
   if (o.in_place) d.args.epilogue.residual = d.args.y;
   return d;
 }
 
 void run(const KernelTable& table, Data& d, int64_t row_begin, int64_t row_end, int64_t panel_begin,
          int64_t panel_end) {
-  const AlignedBytes scratch(table.conv.scratch_bytes(d.args));
+  const bool transpose = d.kind == Kind::kTranspose;
+  const AlignedBytes scratch(transpose ? table.conv_transpose.scratch_bytes(d.args)
+                                       : table.conv.scratch_bytes(d.args));
   std::memset(scratch.data(), 0xff, scratch.size());
-  if (d.depthwise) {
+  if (transpose) {
+    table.conv_transpose.run(d.args, row_begin, row_end, panel_begin, panel_end, scratch.data());
+  } else if (d.kind == Kind::kDepthwise) {
     table.conv.run_depthwise(d.args, row_begin, row_end, scratch.data());
   } else {
     table.conv.run(d.args, row_begin, row_end, panel_begin, panel_end, scratch.data());
@@ -82,9 +95,9 @@ void check(const Data& d) {
 
 void run_and_check(const ConvShape& s, const Options& o, uint32_t seed) {
   for_each_isa([&](const KernelTable& table) {
-    for (bool depthwise : {false, true}) {
-      if (depthwise && !is_depthwise(s)) continue;
-      Data d = make(s, o, seed, depthwise);
+    for (Kind kind : {Kind::kConv, Kind::kDepthwise}) {
+      if (kind == Kind::kDepthwise && !is_depthwise(s)) continue;
+      Data d = make(s, o, seed, kind);
       run(table, d, 0, conv_rows(s), 0, conv_panels(s));
       check(d);
     }
@@ -184,13 +197,13 @@ TEST(conv_same_bits_for_every_tiling_and_batch) {
       for (bool in_place : {false, true}) {
         const Options o{
             .epilogue = {.activation = Activation::kHardSwish}, .residual = true, .in_place = in_place};
-        Data whole = make(s, o, 1, is_depthwise(s));
+        Data whole = make(s, o, 1, is_depthwise(s) ? Kind::kDepthwise : Kind::kConv);
         run(table, whole, 0, conv_rows(s), 0, conv_panels(s));
         check(whole);
         for (int64_t rows : {1, 3, 4, 6, 7, 50, 100}) {
           for (int64_t panels : {int64_t{1}, int64_t{2}, conv_panels(s)}) {
             if (is_depthwise(s) && panels != conv_panels(s)) continue;
-            Data tiled = make(s, o, 1, is_depthwise(s));
+            Data tiled = make(s, o, 1, is_depthwise(s) ? Kind::kDepthwise : Kind::kConv);
             for (int64_t i = 0; i < conv_rows(s); i += rows) {
               for (int64_t p = 0; p < conv_panels(s); p += panels) {
                 run(table, tiled, i, std::min(i + rows, conv_rows(s)), p,
@@ -211,7 +224,7 @@ TEST(conv_is_one_ascending_chain) {
                              shape({{9, 5, 2, 1, 2, 2}, {9, 5, 2, 1, 2, 2}}, 1, 3, 20)}) {
     for_each_isa([&](const KernelTable& table) {
       if (std::string(table.name) == "baseline") return;
-      Data d = make(s, {.bias = false}, 1, false);
+      Data d = make(s, {.bias = false}, 1, Kind::kConv);
       run(table, d, 0, conv_rows(s), 0, conv_panels(s));
       const int64_t taps = spatial_size(s.window.kernel, 2);
       for (int64_t row = 0; row < conv_rows(s); ++row) {
@@ -228,6 +241,61 @@ TEST(conv_is_one_ascending_chain) {
       }
     });
   }
+}
+
+// The size a transposed convolution gives an axis, `extra` more at the end.
+void set_transposed_output(Window& w, int d, int64_t extra) {
+  w.output[d] = (w.input[d] - 1) * w.stride[d] + (w.kernel[d] - 1) * w.dilation[d] + 1 - w.pad[d] + extra;
+}
+
+TEST(conv_transpose_random_shapes) {
+  Random random(23);
+  for (int i = 0; i < 300; ++i) {
+    ConvShape s{.window = {}, .batch = random.integer(1, 3), .groups = random.integer(1, 3)};
+    s.in_channels = s.groups * random.integer(1, 20);
+    s.out_channels = s.groups * random.integer(1, 20);
+    Window& w = s.window;
+    w.rank = static_cast<int>(random.integer(1, 3));
+    for (int d = 0; d < w.rank; ++d) {
+      w.input[d] = random.integer(1, 6);
+      w.kernel[d] = random.integer(1, 5);
+      w.stride[d] = random.integer(1, 4);
+      w.dilation[d] = random.integer(1, 3);
+      do {
+        w.pad[d] = random.integer(-1, 3);
+        set_transposed_output(w, d, random.integer(-2, 2));
+      } while (w.output[d] < 1);
+    }
+    const std::vector<Epilogue> acts = all_activations();
+    Options o{.x_gap = random.integer(0, 1) * 3,
+              .y_gap = random.integer(0, 1) * 2,
+              .epilogue = acts[random.integer(0, acts.size() - 1)],
+              .bias = random.integer(0, 1) == 1,
+              .residual = random.integer(0, 1) == 1};
+    o.in_place = o.residual && random.integer(0, 1);
+    for_each_isa([&](const KernelTable& table) {
+      Data whole = make(s, o, i, Kind::kTranspose);
+      run(table, whole, 0, conv_transpose_lines(s), 0, conv_panels(s));
+      check(whole);
+      Data tiled = make(s, o, i, Kind::kTranspose);
+      for (int64_t line = 0; line < conv_transpose_lines(s); ++line) {
+        for (int64_t p = 0; p < conv_panels(s); ++p) run(table, tiled, line, line + 1, p, p + 1);
+      }
+      CHECK(std::memcmp(tiled.y.data(), whole.y.data(), whole.y.size() * sizeof(float)) == 0);
+    });
+  }
+}
+
+TEST(conv_transpose_wide_line) {
+  ConvShape s{.window = {}, .batch = 1, .in_channels = 40, .out_channels = 24};
+  s.window = {
+      .rank = 2, .input = {3, 130}, .kernel = {4, 4}, .stride = {2, 2}, .dilation = {1, 1}, .pad = {1, 1}};
+  for (int d = 0; d < 2; ++d) set_transposed_output(s.window, d, -1);
+  for_each_isa([&](const KernelTable& table) {
+    Data d = make(s, {.residual = true}, 9, Kind::kTranspose);
+    run(table, d, 0, conv_transpose_lines(s), 0, conv_panels(s));
+    check(d);
+  });
 }
 
 TEST(layout_transpose) {

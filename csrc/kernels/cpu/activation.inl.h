@@ -7,15 +7,15 @@
 namespace pyinfer {
 namespace {
 
-// min and max return their second operand when either is NaN: NaN goes through.
+// lesser and greater return their second operand when either is NaN: NaN goes through.
 inline F32 relu(F32 x) {
-  return max(zero_f32(), x);
+  return greater(zero_f32(), x);
 }
 inline F32 clip(F32 x, F32 low, F32 high) {
-  return min(high, max(low, x));
+  return lesser(high, greater(low, x));
 }
 inline F32 leaky_relu(F32 x, F32 alpha) {
-  return max(zero_f32(), x) + alpha * min(zero_f32(), x);
+  return greater(zero_f32(), x) + alpha * lesser(zero_f32(), x);
 }
 inline F32 hard_sigmoid(F32 x, F32 alpha, F32 beta) {
   return clip(fma(alpha, x, beta), zero_f32(), splat(1.0f));

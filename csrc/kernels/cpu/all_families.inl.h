@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cpu/conv.inl.h"
+#include "kernels/cpu/conv_transpose.inl.h"
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/layout.inl.h"
 #include "kernels/cpu/simd/vec.h"
@@ -15,6 +16,7 @@ constexpr KernelTable make_table(const char* name) {
       .name = name,
       .gemm = kGemmKernels,
       .conv = kConvKernels,
+      .conv_transpose = kConvTransposeKernels,
       .layout = kLayoutKernels,
   };
 }

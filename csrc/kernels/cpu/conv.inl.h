@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/conv.h"
+#include "kernels/cpu/depthwise.inl.h"
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/matrix_tile.inl.h"
 #include "kernels/cpu/window.inl.h"
@@ -17,7 +18,6 @@ constexpr int64_t kConvBlockRows = 96;
 constexpr int64_t kConvFewChannels = 32;
 // For the pointers and copies of a block of rows, unless one tile of rows needs more.
 constexpr int64_t kConvScratchGoal = 128 * 1024;
-constexpr int64_t kDepthwisePixels = 4;
 
 // How the k axis of a convolution falls into segments of adjacent floats, and the scratch it takes.
 struct ConvPlan {
@@ -49,16 +49,16 @@ inline ConvPlan plan_conv(const ConvArgs& args) {
   plan.block_rows = max_of(kMaxTileRows, min_of(kConvBlockRows, kConvScratchGoal / row_bytes));
   // Every group reads the same row of zeros at its own offset.
   plan.zeros = div_up(max_of(s.in_channels, plan.segment_length), 16) * 16;
-  plan.copies = plan.runs ? plan.block_rows * taps * channels : 0;
+  plan.copies = plan.runs ? div_up(plan.block_rows * taps * channels, 16) * 16 : 0;
   return plan;
 }
 
 inline size_t conv_scratch_bytes(const ConvArgs& args) {
   const ConvPlan plan = plan_conv(args);
-  const int64_t pointers =
-      max_of(plan.block_rows * plan.segments,
-             kDepthwisePixels * volume(args.shape.window.kernel, args.shape.window.rank));
-  return static_cast<size_t>((plan.zeros + plan.copies) * 4 + pointers * 8);
+  const int64_t floats = plan.zeros + plan.copies;
+  const size_t bytes = static_cast<size_t>(floats * 4 + (plan.block_rows + 1) * plan.segments * 8);
+  const size_t depthwise = depthwise_scratch_bytes(args);
+  return bytes > depthwise ? bytes : depthwise;
 }
 
 // `args` as one matrix product per group: f(first panel, last panel, the group's product).
@@ -85,9 +85,16 @@ void for_each_group(const ConvArgs& args, int64_t k, int64_t panel_begin, int64_
   }
 }
 
+// What stays the same while the rows of one call are gathered.
+struct ConvGather {
+  const float* zeros;
+  const int64_t* offsets;  // of the segments, from a window's first pixel
+  Interior interior;
+};
+
 // Fills the pointer table of `rows` output pixels from `row`, tile after tile of their RowSplit.
-inline void gather_rows(const ConvArgs& args, const ConvPlan& plan, int64_t row, int64_t rows,
-                        const float* zeros, float* copies, const float** table) {
+inline void gather_rows(const ConvArgs& args, const ConvPlan& plan, const ConvGather& gather, int64_t row,
+                        int64_t rows, float* copies, const float** table) {
   const Window& w = args.shape.window;
   const int64_t image_size = volume(w.input, w.rank) * args.x_stride;
   const RowSplit split(rows);
@@ -96,10 +103,14 @@ inline void gather_rows(const ConvArgs& args, const ConvPlan& plan, int64_t row,
     const int height = split.height(i);
     for (int r = 0; r < height; ++r, advance(w, pixel)) {
       const float* image = args.x + pixel.image * image_size;
-      if (plan.runs) {
-        gather_runs(w, pixel, image, args.x_stride, zeros, table + r, height, copies);
+      const float** out = table + r;
+      if (contains(gather.interior, w, pixel)) {
+        const float* first = image + first_pixel(w, pixel) * args.x_stride;
+        for (int64_t s = 0; s < plan.segments; ++s, out += height) *out = first + gather.offsets[s];
+      } else if (plan.runs) {
+        gather_runs(w, pixel, image, args.x_stride, gather.zeros, out, height, copies);
       } else {
-        gather_taps(w, pixel, image, args.x_stride, zeros, table + r, height);
+        gather_taps(w, pixel, image, args.x_stride, gather.zeros, out, height);
       }
     }
     table += height * plan.segments;
@@ -118,15 +129,19 @@ inline void conv_run(const ConvArgs& args, int64_t row_begin, int64_t row_end, i
   }
   float* zeros = static_cast<float*>(scratch);
   float* copies = zeros + plan.zeros;
-  const float** table = reinterpret_cast<const float**>(copies + plan.copies);
+  int64_t* offsets = reinterpret_cast<int64_t*>(copies + plan.copies);
+  const float** table = reinterpret_cast<const float**>(offsets + plan.segments);
+  const Window& w = args.shape.window;
   for (int64_t i = 0; i < plan.zeros; ++i) zeros[i] = 0.0f;
+  tap_offsets(w, plan.runs ? w.rank - 1 : w.rank, args.x_stride, offsets);
+  const ConvGather gather{.zeros = zeros, .offsets = offsets, .interior = interior_of(w)};
 
   // As in gemm_run: partial sums wait in Y, unless its old values are still needed.
   const bool whole_k = args.epilogue.residual == args.y || row_end - row_begin <= kMaxTileRows;
   const int64_t block = whole_k ? plan.segments : max_of(1, kGemmBlockK / plan.segment_length);
   for (int64_t row = row_begin; row < row_end; row += plan.block_rows) {
     const int64_t rows = min_of(plan.block_rows, row_end - row);
-    gather_rows(args, plan, row, rows, zeros, copies, table);
+    gather_rows(args, plan, gather, row, rows, copies, table);
     for_each_group(args, k, panel_begin, panel_end, [&](int64_t begin, int64_t end, const GemmArgs& product) {
       for (int64_t s = 0; s < plan.segments; s += block) {
         run_matrix_block(
@@ -145,77 +160,9 @@ inline void conv_run(const ConvArgs& args, int64_t row_begin, int64_t row_end, i
              .resume = s > 0,
              .finish = s + block >= plan.segments,
              .epilogue = &product.epilogue},
-            [&](int64_t, int height, int64_t first) { return table + first * plan.segments + s * height; });
+            [&](int height, int64_t first) { return table + first * plan.segments + s * height; });
       }
     });
-  }
-}
-
-// `count` (<= kDepthwisePixels) output pixels of all channels; a[tap * kDepthwisePixels + pixel] is where
-// each reads, the unused ones at zeros. `y` is the first pixel's row of outputs.
-inline void depthwise_pixels(const ConvArgs& args, const float* const* a, int64_t taps, int count, float* y,
-                             const float* residual) {
-  const int64_t channels = args.shape.in_channels;
-  const Epilogue& e = args.epilogue;
-  const auto block = [&](int64_t c, auto get, auto put) {
-    F32 acc[kDepthwisePixels];
-#pragma GCC unroll 4
-    for (int i = 0; i < kDepthwisePixels; ++i) acc[i] = zero_f32();
-    const float* w = args.weights + c;
-    const float* const* row = a;
-    for (int64_t t = 0; t < taps; ++t, w += channels, row += kDepthwisePixels) {
-      const F32 weight = get(w);
-#pragma GCC unroll 4
-      for (int i = 0; i < kDepthwisePixels; ++i) acc[i] = fma(get(row[i] + c), weight, acc[i]);
-    }
-    const F32 bias = e.bias != nullptr ? get(e.bias + c) : zero_f32();
-#pragma GCC unroll 4
-    for (int i = 0; i < kDepthwisePixels; ++i) {
-      if (i >= count) break;
-      if (e.bias != nullptr) acc[i] = acc[i] + bias;
-      if (residual != nullptr) acc[i] = acc[i] + get(residual + i * e.residual_stride + c);
-      if (e.activation == Activation::kRelu) acc[i] = relu(acc[i]);
-      put(y + i * args.y_stride + c, acc[i]);
-    }
-  };
-  int64_t c = 0;
-  for (; c + 16 <= channels; c += 16) {
-    block(
-        c, [](const float* p) { return load(p); }, [](float* p, F32 v) { store(p, v); });
-  }
-  if (const int rest = static_cast<int>(channels - c); rest > 0) {
-    block(
-        c, [rest](const float* p) { return load_n(p, rest); },
-        [rest](float* p, F32 v) { store_n(p, v, rest); });
-  }
-  if (e.activation > Activation::kRelu) activate_rows(y, args.y_stride, count, channels, e);
-}
-
-inline void conv_run_depthwise(const ConvArgs& args, int64_t row_begin, int64_t row_end, void* scratch) {
-  if (row_begin >= row_end) return;
-  const Window& w = args.shape.window;
-  const int64_t taps = volume(w.kernel, w.rank);
-  const int64_t image_size = volume(w.input, w.rank) * args.x_stride;
-  float* zeros = static_cast<float*>(scratch);
-  const int64_t zero_count = div_up(args.shape.in_channels, 16) * 16;
-  for (int64_t i = 0; i < zero_count; ++i) zeros[i] = 0.0f;
-  const float** table = reinterpret_cast<const float**>(zeros + zero_count);
-
-  PixelCursor pixel = pixel_at(w, row_begin);
-  for (int64_t row = row_begin; row < row_end; row += kDepthwisePixels) {
-    const int count = static_cast<int>(min_of(kDepthwisePixels, row_end - row));
-    for (int i = 0; i < kDepthwisePixels; ++i) {
-      if (i < count) {
-        gather_taps(w, pixel, args.x + pixel.image * image_size, args.x_stride, zeros, table + i,
-                    kDepthwisePixels);
-        advance(w, pixel);
-      } else {
-        for (int64_t t = 0; t < taps; ++t) table[t * kDepthwisePixels + i] = zeros;
-      }
-    }
-    const Epilogue& e = args.epilogue;
-    depthwise_pixels(args, table, taps, count, args.y + row * args.y_stride,
-                     e.residual != nullptr ? e.residual + row * e.residual_stride : nullptr);
   }
 }
 

@@ -38,7 +38,7 @@ inline void gemm_run(const GemmArgs& args, int64_t row_begin, int64_t row_end, i
                         .resume = k > 0,
                         .finish = k + length == args.k,
                         .epilogue = &args.epilogue},
-                       [&](int64_t, int height, int64_t first) {
+                       [&](int height, int64_t first) {
                          const float* a = args.a + (row + first) * args.lda + k;
                          for (int r = 0; r < height; ++r) table[r] = a + r * args.lda;
                          return table;

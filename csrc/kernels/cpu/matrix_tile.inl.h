@@ -41,7 +41,9 @@ struct MatrixTile {
   int columns;               // valid columns of the last panel, 1..16
   bool resume;               // c holds the partial sums of earlier k
   bool finish;               // apply the epilogue
-  const Epilogue* epilogue;  // bias and residual point at the tile's first output
+  const Epilogue* epilogue;  // activation and strides
+  const float* bias;         // null, or at the tile's first column or row
+  const float* residual;     // null, or at the tile's first output
 };
 
 template <int R, int P>
@@ -87,27 +89,27 @@ void matrix_tile(const MatrixTile& t) {
   }
 
   const Epilogue& e = *t.epilogue;
-  if (t.finish && e.bias != nullptr) {
+  if (t.finish && t.bias != nullptr) {
     if (e.bias_per_row) {
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
-        for (int p = 0; p < P; ++p) acc[r][p] = acc[r][p] + splat(e.bias[r]);
+        for (int p = 0; p < P; ++p) acc[r][p] = acc[r][p] + splat(t.bias[r]);
       }
     } else {
 #pragma GCC unroll 16
       for (int p = 0; p < P; ++p) {
-        const F32 bias = load_c(e.bias, p);
+        const F32 bias = load_c(t.bias, p);
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) acc[r][p] = acc[r][p] + bias;
       }
     }
   }
-  if (t.finish && e.residual != nullptr) {
+  if (t.finish && t.residual != nullptr) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) acc[r][p] = acc[r][p] + load_c(e.residual + r * e.residual_stride, p);
+      for (int p = 0; p < P; ++p) acc[r][p] = acc[r][p] + load_c(t.residual + r * e.residual_stride, p);
     }
   }
   if (t.finish && e.activation == Activation::kRelu) {
@@ -188,12 +190,13 @@ inline void prefetch_panel(const float* b, int64_t begin, int64_t end) {
   for (int64_t k = begin; k < end; ++k) __builtin_prefetch(b + k * 16, 0, 2);
 }
 
-// `tile_rows(tile, height, first)` returns the pointer table of a tile of the block's RowSplit whose
-// first row is `first` rows into the block.
+// `tile_rows(height, first)` returns the pointer table of the tile of the block's RowSplit that has
+// `height` rows and starts `first` rows into the block.
 // Panels are the outer loop: a panel's k block stays in the first cache while every tile uses it.
 template <class TileRows>
 void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
   const RowSplit split(m.rows);
+  const Epilogue& e = *m.epilogue;
   const int group = split.tiles == 1 ? tile_panels(static_cast<int>(m.rows)) : tile_panels(kMaxTileRows);
   const auto& wide = split.tiles == 1 ? kMatrixTiles.widest : kMatrixTiles.common;
   // Each of several tiles fetches its share of the next panel while it computes on these.
@@ -207,26 +210,31 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
     const int columns = static_cast<int>(min_of(m.n - column - 16 * (panels - 1), 16));
     const float* next =
         share > 0 && panel + panels < m.panel_end ? m.b + (panel + panels) * m.panel_stride : nullptr;
+    MatrixTile tile{.a = nullptr,
+                    .a_offset = m.a_offset,
+                    .segments = m.segments,
+                    .segment_length = m.segment_length,
+                    .b = m.b + panel * m.panel_stride,
+                    .panel_stride = m.panel_stride,
+                    .c = nullptr,
+                    .ldc = m.ldc,
+                    .columns = columns,
+                    .resume = m.resume,
+                    .finish = m.finish,
+                    .epilogue = &e,
+                    .bias = e.bias,
+                    .residual = e.residual};
+    if (e.bias != nullptr && !e.bias_per_row) tile.bias = e.bias + column;
     for (int64_t i = 0; i < split.tiles; ++i) {
       const int height = split.height(i);
       const int64_t first = split.first(i);
       const int64_t row = m.row + first;
       if (next != nullptr) prefetch_panel(next, i * share, min_of((i + 1) * share, depth));
-      Epilogue e = *m.epilogue;
-      if (e.bias != nullptr) e.bias += e.bias_per_row ? row : column;
-      if (e.residual != nullptr) e.residual += row * e.residual_stride + column;
-      fns[height - 1]({.a = tile_rows(i, height, first),
-                       .a_offset = m.a_offset,
-                       .segments = m.segments,
-                       .segment_length = m.segment_length,
-                       .b = m.b + panel * m.panel_stride,
-                       .panel_stride = m.panel_stride,
-                       .c = m.c + row * m.ldc + column,
-                       .ldc = m.ldc,
-                       .columns = columns,
-                       .resume = m.resume,
-                       .finish = m.finish,
-                       .epilogue = &e});
+      tile.a = tile_rows(height, first);
+      tile.c = m.c + row * m.ldc + column;
+      if (e.bias != nullptr && e.bias_per_row) tile.bias = e.bias + row;
+      if (e.residual != nullptr) tile.residual = e.residual + row * e.residual_stride + column;
+      fns[height - 1](tile);
     }
   }
 }

@@ -37,6 +37,49 @@ inline void advance(const Window& w, PixelCursor& p) {
   ++p.image;
 }
 
+// Where the windows that touch no padding are: along axis d, output positions [low[d], high[d]).
+struct Interior {
+  int64_t low[kMaxSpatialRank], high[kMaxSpatialRank];
+};
+
+inline Interior interior_of(const Window& w) {
+  Interior in{};
+  for (int d = 0; d < w.rank; ++d) {
+    const int64_t room = w.input[d] - 1 - (w.kernel[d] - 1) * w.dilation[d] + w.pad[d];
+    in.low[d] = div_up(max_of(w.pad[d], 0), w.stride[d]);
+    in.high[d] = room < 0 ? 0 : room / w.stride[d] + 1;
+  }
+  return in;
+}
+
+inline bool contains(const Interior& in, const Window& w, const PixelCursor& p) {
+  bool inside = true;
+  for (int d = 0; d < w.rank; ++d) inside = inside && p.at[d] >= in.low[d] && p.at[d] < in.high[d];
+  return inside;
+}
+
+// The input pixel under the first tap, as an index into the image. Precondition: p is in the interior.
+inline int64_t first_pixel(const Window& w, const PixelCursor& p) {
+  int64_t index = 0;
+  for (int d = 0; d < w.rank; ++d) index = index * w.input[d] + p.at[d] * w.stride[d] - w.pad[d];
+  return index;
+}
+
+// Floats from a window's first pixel to that of each tap along the first `axes` axes (and the first tap
+// along the others), in row-major order.
+inline void tap_offsets(const Window& w, int axes, int64_t pixel_stride, int64_t* out) {
+  const int64_t taps = volume(w.kernel, axes);
+  for (int64_t tap = 0; tap < taps; ++tap) {
+    int64_t rest = tap, scale = pixel_stride, offset = 0;
+    for (int d = w.rank - 1; d >= 0; scale *= w.input[d], --d) {
+      if (d >= axes) continue;
+      offset += rest % w.kernel[d] * w.dilation[d] * scale;
+      rest /= w.kernel[d];
+    }
+    out[tap] = offset;
+  }
+}
+
 // Calls f(row) for each combination of taps along all axes but the last, in row-major order; `row` is the
 // index of the input row (a run of w.input[rank - 1] pixels) it reads within the image, -1 for padding.
 template <class F>

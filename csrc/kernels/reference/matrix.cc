@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace pyinfer::reference {
 
@@ -55,6 +56,43 @@ void conv(const ConvArgs& args, const float* weights, float* y) {
           sum += static_cast<double>(x[c]) * weights[(m * channels + c) * taps + tap];
         }
       });
+      y[row * args.y_stride + m] = static_cast<float>(apply(args.epilogue, sum, row, m));
+    }
+  }
+}
+
+void conv_transpose(const ConvArgs& args, const float* weights, float* y) {
+  const ConvShape& s = args.shape;
+  const Window& w = s.window;
+  const int64_t taps = spatial_size(w.kernel, w.rank);
+  const int64_t in_size = spatial_size(w.input, w.rank), out_size = spatial_size(w.output, w.rank);
+  const int64_t channels = s.in_channels / s.groups, outputs = s.out_channels / s.groups;
+  std::vector<double> sums(static_cast<size_t>(s.batch * out_size * s.out_channels));
+  for (int64_t row = 0; row < s.batch * in_size; ++row) {
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      int64_t pixel = 0, scale = 1, at = row % in_size, rest = tap;
+      bool inside = true;
+      for (int d = w.rank - 1; d >= 0; --d) {
+        const int64_t o = at % w.input[d] * w.stride[d] - w.pad[d] + rest % w.kernel[d] * w.dilation[d];
+        at /= w.input[d];
+        rest /= w.kernel[d];
+        inside = inside && o >= 0 && o < w.output[d];
+        pixel += o * scale;
+        scale *= w.output[d];
+      }
+      if (!inside) continue;
+      double* out = sums.data() + (row / in_size * out_size + pixel) * s.out_channels;
+      for (int64_t c = 0; c < s.in_channels; ++c) {
+        const double x = args.x[row * args.x_stride + c];
+        for (int64_t m = 0; m < outputs; ++m) {
+          out[c / channels * outputs + m] += x * weights[(c * outputs + m) * taps + tap];
+        }
+      }
+    }
+  }
+  for (int64_t row = 0; row < s.batch * out_size; ++row) {
+    for (int64_t m = 0; m < s.out_channels; ++m) {
+      const double sum = sums[static_cast<size_t>(row * s.out_channels + m)];
       y[row * args.y_stride + m] = static_cast<float>(apply(args.epilogue, sum, row, m));
     }
   }

@@ -18,6 +18,9 @@ void gemm(const GemmArgs& args, const float* b, int64_t ldb, bool transposed, fl
 // As ConvKernels::run over everything, with weights as in ONNX.
 void conv(const ConvArgs& args, const float* weights, float* y);
 
+// As ConvTransposeKernels::run over everything, with weights as in ONNX. Scatters where the kernel gathers.
+void conv_transpose(const ConvArgs& args, const float* weights, float* y);
+
 // Calls f(tap, input pixel) for each tap of output pixel `at` (within one image) that is not padding.
 template <class F>
 void for_each_tap(const Window& w, int64_t at, F f) {

@@ -63,11 +63,11 @@ inline F32 fma(F32 a, F32 b, F32 c) {
   return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
 }
 
-// The second operand when either is NaN.
-inline F32 min(F32 a, F32 b) {
+// min and max, the second operand when either is NaN.
+inline F32 lesser(F32 a, F32 b) {
   return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)};
 }
-inline F32 max(F32 a, F32 b) {
+inline F32 greater(F32 a, F32 b) {
   return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
 }
 

@@ -52,12 +52,12 @@ inline F32 fma(F32 a, F32 b, F32 c) {
   return a * b + c;
 }
 
-// The second operand when either is NaN.
-inline F32 min(F32 a, F32 b) {
+// min and max, the second operand when either is NaN.
+inline F32 lesser(F32 a, F32 b) {
   for (int i = 0; i < 16; ++i) a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i];
   return a;
 }
-inline F32 max(F32 a, F32 b) {
+inline F32 greater(F32 a, F32 b) {
   for (int i = 0; i < 16; ++i) a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
   return a;
 }

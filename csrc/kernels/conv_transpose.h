@@ -1,0 +1,38 @@
+// Transposed convolution, fp32, channels last, any spatial rank:
+//   Y(n, o, m) = epilogue(sum over taps t with (o + pad - t * dilation) = i * stride, then channels c,
+//                         of X(n, i, g, c) * W(t, c, m))
+// where i runs over the input and c over the channels of m's group g. Each output is gathered: one chain of
+// fused multiply-adds over ascending (t, c) from +0, whatever the tile; taps that fall outside the input
+// take part as zeros.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/conv.h"
+
+namespace pyinfer {
+
+// ConvShape reads: in_channels are X's, out_channels Y's; window.pad is cut from the beginning of the output.
+
+// Output pixels that differ only along the last axis.
+constexpr int64_t conv_transpose_lines(const ConvShape& s) {
+  return s.batch * spatial_size(s.window.output, s.window.rank - 1);
+}
+
+// The packed weights: per group, the taps sorted by their residues (t * dilation) mod stride along each axis
+// in lexicographic order; the taps of one combination of residues form a matrix in the panels of
+// kernels/gemm.h with k = (those taps ascending, channels of the group).
+int64_t packed_conv_transpose_weights_size(const ConvShape& shape);
+// `weights` is [in_channels, out_channels / groups, kernel...] as in ONNX.
+void pack_conv_transpose_weights(const ConvShape& shape, const float* weights, float* packed);
+
+struct ConvTransposeKernels {
+  // Bytes of scratch for one call of run, aligned to 64. Independent of the batch.
+  size_t (*scratch_bytes)(const ConvArgs& args);
+  // Lines [line_begin, line_end) of panels [panel_begin, panel_end) of conv_panels(shape).
+  void (*run)(const ConvArgs& args, int64_t line_begin, int64_t line_end, int64_t panel_begin,
+              int64_t panel_end, void* scratch);
+};
+
+}  // namespace pyinfer

@@ -21,8 +21,12 @@ AlignedBytes::AlignedBytes(size_t size, bool zero) : size_(size) {
   if (zero) std::memset(data_, 0, rounded);
 }
 
-AlignedBytes::~AlignedBytes() { std::free(data_); }
+AlignedBytes::~AlignedBytes() {
+  std::free(data_);
+}
 
-uint64_t allocation_count() { return g_allocations.load(std::memory_order_relaxed); }
+uint64_t allocation_count() {
+  return g_allocations.load(std::memory_order_relaxed);
+}
 
 }  // namespace pyinfer

@@ -37,7 +37,8 @@ Isa choose() {
     if (isa_name(isa) == forced) return isa;
     names += join(names.empty() ? "" : ", ", isa_name(isa));
   }
-  fail(ErrorCode::kInvalidInput, "PYINFER_CPU_ISA=", forced, " cannot be used here; expected one of: ", names);
+  fail(ErrorCode::kInvalidInput, "PYINFER_CPU_ISA=", forced,
+       " cannot be used here; expected one of: ", names);
 }
 }  // namespace
 

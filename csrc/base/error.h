@@ -10,13 +10,13 @@
 namespace pyinfer {
 
 enum class ErrorCode {
-  kInvalidModel,   // the file is malformed or breaks the ONNX specification
-  kUnsupported,    // the model is valid, but uses something this build cannot run
-  kInvalidInput,   // the caller's inputs do not fit the model, or a value makes an operator's result undefined
-  kLimit,          // a configured limit would be exceeded
-  kIo,             // the file cannot be read
-  kCancelled,      // the run was stopped by its owner
-  kInternal,       // a defect of pyinfer
+  kInvalidModel,  // the file is malformed or breaks the ONNX specification
+  kUnsupported,   // the model is valid, but uses something this build cannot run
+  kInvalidInput,  // the caller's inputs do not fit the model, or a value makes an operator's result undefined
+  kLimit,         // a configured limit would be exceeded
+  kIo,            // the file cannot be read
+  kCancelled,     // the run was stopped by its owner
+  kInternal,      // a defect of pyinfer
 };
 
 class Error : public std::exception {
@@ -32,13 +32,23 @@ class Error : public std::exception {
 };
 
 namespace detail {
-inline void append(std::string& out, std::string_view s) { out += s; }
-inline void append(std::string& out, const std::string& s) { out += s; }
-inline void append(std::string& out, const char* s) { out += s; }
-inline void append(std::string& out, char c) { out += c; }
-inline void append(std::string& out, bool b) { out += b ? "true" : "false"; }
+inline void append(std::string& out, std::string_view s) {
+  out += s;
+}
+inline void append(std::string& out, const std::string& s) {
+  out += s;
+}
+inline void append(std::string& out, const char* s) {
+  out += s;
+}
+inline void append(std::string& out, char c) {
+  out += c;
+}
+inline void append(std::string& out, bool b) {
+  out += b ? "true" : "false";
+}
 template <class T>
-  requires std::is_arithmetic_v<T>
+requires std::is_arithmetic_v<T>
 void append(std::string& out, T v) {
   out += std::to_string(v);
 }

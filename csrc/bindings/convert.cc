@@ -58,8 +58,9 @@ Tensor to_tensor(const py::handle& value, DType dtype, const std::string& name) 
 
 py::object string_array(const Tensor& t) {
   py::list items;
-  for (const std::string& s : t.span<std::string>()) items.append(py::reinterpret_steal<py::object>(
-      PyUnicode_DecodeUTF8(s.data(), static_cast<Py_ssize_t>(s.size()), "surrogateescape")));
+  for (const std::string& s : t.span<std::string>())
+    items.append(py::reinterpret_steal<py::object>(
+        PyUnicode_DecodeUTF8(s.data(), static_cast<Py_ssize_t>(s.size()), "surrogateescape")));
   const std::vector<py::ssize_t> shape(t.shape().begin(), t.shape().end());
   py::array flat(py::dtype("O"), std::vector<py::ssize_t>{static_cast<py::ssize_t>(t.count())});
   for (int64_t i = 0; i < t.count(); ++i) flat[py::int_(i)] = items[static_cast<size_t>(i)];
@@ -83,8 +84,8 @@ py::object to_array(Tensor t) {
 Object to_object(const py::handle& value, const ValueType& type, const std::string& name) {
   if (type.optional && value.is_none()) return {};
   if (type.sequence) {
-    require(py::isinstance<py::list>(value) || py::isinstance<py::tuple>(value), ErrorCode::kInvalidInput, name,
-            ": expected a list");
+    require(py::isinstance<py::list>(value) || py::isinstance<py::tuple>(value), ErrorCode::kInvalidInput,
+            name, ": expected a list");
     ValueType element = type;
     element.sequence = element.optional = false;
     std::vector<Object> items;

@@ -20,7 +20,8 @@ Exceptions* g_exceptions = nullptr;  // lives as long as the process
 
 py::object make_exception(py::module_& m, const char* name, const py::tuple& bases, const char* doc) {
   const std::string full = std::string("pyinfer.") + name;
-  auto type = py::reinterpret_steal<py::object>(PyErr_NewExceptionWithDoc(full.c_str(), doc, bases.ptr(), nullptr));
+  auto type =
+      py::reinterpret_steal<py::object>(PyErr_NewExceptionWithDoc(full.c_str(), doc, bases.ptr(), nullptr));
   m.attr(name) = type;
   return type;
 }
@@ -28,9 +29,11 @@ py::object make_exception(py::module_& m, const char* name, const py::tuple& bas
 void register_exceptions(py::module_& m) {
   auto* e = new Exceptions;
   const auto builtin = [](PyObject* type) { return py::reinterpret_borrow<py::object>(type); };
-  e->base = make_exception(m, "PyInferError", py::make_tuple(builtin(PyExc_Exception)), "Base of all errors of pyinfer.");
+  e->base = make_exception(m, "PyInferError", py::make_tuple(builtin(PyExc_Exception)),
+                           "Base of all errors of pyinfer.");
   const auto base = py::make_tuple(e->base);
-  e->invalid_model = make_exception(m, "InvalidModel", base, "The file is damaged or breaks the ONNX specification.");
+  e->invalid_model =
+      make_exception(m, "InvalidModel", base, "The file is damaged or breaks the ONNX specification.");
   e->unsupported = make_exception(m, "UnsupportedModel", base, "The model uses what this build cannot run.");
   e->invalid_input = make_exception(m, "InvalidInput", py::make_tuple(e->base, builtin(PyExc_ValueError)),
                                     "An argument or an input does not fit. Also a ValueError.");
@@ -91,7 +94,8 @@ std::unique_ptr<Model> make_model(const py::object& source, int threads, const L
       Py_DECREF(static_cast<PyObject*>(p));
     });
     const py::gil_scoped_release release;
-    return Model::load_bytes({reinterpret_cast<const std::byte*>(data), static_cast<size_t>(size)}, keep_alive, options);
+    return Model::load_bytes({reinterpret_cast<const std::byte*>(data), static_cast<size_t>(size)},
+                             keep_alive, options);
   }
   const auto path = source.cast<std::string>();
   const py::gil_scoped_release release;
@@ -105,7 +109,9 @@ py::list specs(const std::vector<ValueSpec>& list) {
     if (spec.shape) {
       py::list l;
       for (const Dim& d : *spec.shape)
-        l.append(d.value >= 0 ? py::object(py::int_(d.value)) : d.symbol.empty() ? py::object(py::none()) : py::object(py::str(d.symbol)));
+        l.append(d.value >= 0       ? py::object(py::int_(d.value))
+                 : d.symbol.empty() ? py::object(py::none())
+                                    : py::object(py::str(d.symbol)));
       dims = l;
     }
     out.append(py::make_tuple(spec.name, spec.type.str(), dims));
@@ -129,7 +135,9 @@ py::list run(Model& model, const py::dict& feeds, const std::optional<std::vecto
   for (const ValueSpec& spec : model.inputs()) {
     const bool given = feeds.contains(spec.name);
     require(given || spec.type.optional, ErrorCode::kInvalidInput, "input '", spec.name, "' is missing");
-    inputs.push_back(given ? bindings::to_object(feeds[py::str(spec.name)], spec.type, join("input '", spec.name, "'")) : Object());
+    inputs.push_back(
+        given ? bindings::to_object(feeds[py::str(spec.name)], spec.type, join("input '", spec.name, "'"))
+              : Object());
   }
   {
     const py::gil_scoped_release release;
@@ -137,7 +145,8 @@ py::list run(Model& model, const py::dict& feeds, const std::optional<std::vecto
   }
   for (size_t k = 0; k < wanted.size(); ++k) {
     Object& o = outputs[wanted[k]];
-    const bool again = std::find(wanted.begin() + static_cast<std::ptrdiff_t>(k) + 1, wanted.end(), wanted[k]) != wanted.end();
+    const bool again = std::find(wanted.begin() + static_cast<std::ptrdiff_t>(k) + 1, wanted.end(),
+                                 wanted[k]) != wanted.end();
     results.append(bindings::to_python(again ? o : std::move(o)));
   }
   return results;
@@ -193,8 +202,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def_readwrite("max_nesting_depth", &Limits::max_nesting_depth);
 
   py::class_<Model>(m, "ModelCore")
-      .def(py::init(&make_model), py::arg("source"), py::kw_only(), py::arg("threads"), py::arg("limits").none(true),
-           py::arg("disabled_passes"), py::arg("external_data_root").none(true))
+      .def(py::init(&make_model), py::arg("source"), py::kw_only(), py::arg("threads"),
+           py::arg("limits").none(true), py::arg("disabled_passes"), py::arg("external_data_root").none(true))
       .def_property_readonly("inputs", [](const Model& self) { return specs(self.inputs()); })
       .def_property_readonly("outputs", [](const Model& self) { return specs(self.outputs()); })
       .def_property_readonly("metadata", [](const Model& self) { return self.info().metadata; })

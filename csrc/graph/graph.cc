@@ -108,7 +108,8 @@ void dump_into(const Graph& graph, const std::string& indent, std::string& out) 
   for (ValueId id : graph.inputs) out += join(indent, "  input ", declared_str(graph, id), "\n");
   for (const Capture& c : graph.captures) out += join(indent, "  capture ", value_str(graph, c.inner), "\n");
   for (const Node& node : graph.nodes) {
-    out += join(indent, "  ", list_str(graph, node.outputs), " = ", node.str(), "(", list_str(graph, node.inputs), ")");
+    out += join(indent, "  ", list_str(graph, node.outputs), " = ", node.str(), "(",
+                list_str(graph, node.inputs), ")");
     for (const auto& [name, attribute] : node.attributes)
       out += join(" ", name, "=", std::visit(AttributeStr{}, attribute.value));
     out += "\n";

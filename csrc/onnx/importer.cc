@@ -15,9 +15,9 @@ struct Scope {
   Scope* enclosing;  // of the enclosing graph; null for the main graph and for functions
   std::unordered_map<std::string_view, ValueId> names;
   const FunctionProto* function = nullptr;
-  const NodeProto* call = nullptr;   // the node whose attributes ref_attr_name refers to
-  const Scope* call_scope = nullptr; // the scope of that node
-  std::string prefix;                // of node and value names
+  const NodeProto* call = nullptr;    // the node whose attributes ref_attr_name refers to
+  const Scope* call_scope = nullptr;  // the scope of that node
+  std::string prefix;                 // of node and value names
   int depth = 0;
 };
 
@@ -25,7 +25,9 @@ std::string node_str(const NodeProto& node) {
   return node.name.empty() ? std::string(node.op_type) : join(node.op_type, " '", node.name, "'");
 }
 
-std::string_view normalized_domain(std::string_view domain) { return domain == "ai.onnx" ? "" : domain; }
+std::string_view normalized_domain(std::string_view domain) {
+  return domain == "ai.onnx" ? "" : domain;
+}
 
 DType parse_dtype(int64_t elem_type) {
   require(elem_type > 0 && elem_type < kDTypeCount, ErrorCode::kUnsupported, "element type ", elem_type,
@@ -117,7 +119,8 @@ class Importer {
   }
 
   static void describe(const ValueInfoProto& info, Value& v, bool type_needed) {
-    if (!info.type || info.type->kind == TypeProto::Kind::kNone || (!type_needed && info.type->elem_type == 0)) {
+    if (!info.type || info.type->kind == TypeProto::Kind::kNone ||
+        (!type_needed && info.type->elem_type == 0)) {
       require(!type_needed, ErrorCode::kInvalidModel, "input '", info.name, "' has no type");
       return;
     }
@@ -132,7 +135,8 @@ class Importer {
   Value& define(Scope& scope, std::string_view name) {
     const auto [it, fresh] = scope.names.emplace(name, static_cast<ValueId>(scope.graph.values.size()));
     require(fresh, ErrorCode::kInvalidModel, "value '", name, "' is defined twice");
-    scope.graph.add_value({.name = scope.prefix + std::string(name), .type = {}, .shape = {}, .constant = {}});
+    scope.graph.add_value(
+        {.name = scope.prefix + std::string(name), .type = {}, .shape = {}, .constant = {}});
     return scope.graph.values.back();
   }
 
@@ -166,9 +170,11 @@ class Importer {
         if (!name.empty() && !(scope.function && scope.names.contains(name))) define(scope, name);
     // Constants before others: a subgraph takes them by value.
     for (const NodeProto& node : nodes)
-      if (node.op_type == "Constant" && normalized_domain(node.domain).empty()) located(node, [&] { import_constant(node, scope); });
+      if (node.op_type == "Constant" && normalized_domain(node.domain).empty())
+        located(node, [&] { import_constant(node, scope); });
     for (const NodeProto& node : nodes)
-      if (node.op_type != "Constant" || !normalized_domain(node.domain).empty()) located(node, [&] { import_node(node, scope); });
+      if (node.op_type != "Constant" || !normalized_domain(node.domain).empty())
+        located(node, [&] { import_node(node, scope); });
   }
 
   template <class F>
@@ -208,16 +214,17 @@ class Importer {
   }
 
   void import_node(const NodeProto& proto, Scope& scope) {
-    require(++node_count_ <= source_.limits.max_nodes, ErrorCode::kLimit, "more than max_nodes=",
-            source_.limits.max_nodes, " nodes");
+    require(++node_count_ <= source_.limits.max_nodes, ErrorCode::kLimit,
+            "more than max_nodes=", source_.limits.max_nodes, " nodes");
     std::vector<ValueId> inputs, outputs;
     for (std::string_view name : proto.inputs) {
       const ValueId id = name.empty() ? kNoValue : lookup(scope, name);
-      require(name.empty() || id != kNoValue || (scope.function && scope.names.contains(name)), ErrorCode::kInvalidModel,
-              "input '", name, "' is not defined");
+      require(name.empty() || id != kNoValue || (scope.function && scope.names.contains(name)),
+              ErrorCode::kInvalidModel, "input '", name, "' is not defined");
       inputs.push_back(id);
     }
-    for (std::string_view name : proto.outputs) outputs.push_back(name.empty() ? kNoValue : scope.names.at(name));
+    for (std::string_view name : proto.outputs)
+      outputs.push_back(name.empty() ? kNoValue : scope.names.at(name));
     if (const FunctionProto* function = find_function(proto)) {
       inline_function(*function, proto, inputs, outputs, scope);
       return;
@@ -230,7 +237,8 @@ class Importer {
     node.inputs = std::move(inputs);
     node.outputs = std::move(outputs);
     for (const AttributeProto& a : proto.attributes)
-      if (auto attribute = import_attribute(a, scope)) node.attributes[std::string(a.name)] = std::move(*attribute);
+      if (auto attribute = import_attribute(a, scope))
+        node.attributes[std::string(a.name)] = std::move(*attribute);
     scope.graph.nodes.push_back(std::move(node));
   }
 
@@ -251,8 +259,9 @@ class Importer {
     return nullptr;
   }
 
-  void inline_function(const FunctionProto& function, const NodeProto& call, const std::vector<ValueId>& inputs,
-                       const std::vector<ValueId>& outputs, Scope& caller) {
+  void inline_function(const FunctionProto& function, const NodeProto& call,
+                       const std::vector<ValueId>& inputs, const std::vector<ValueId>& outputs,
+                       Scope& caller) {
     require(caller.depth < source_.limits.max_nesting_depth, ErrorCode::kLimit,
             "function calls nested deeper than ", source_.limits.max_nesting_depth, " (recursion?)");
     Scope scope{.graph = caller.graph,
@@ -299,7 +308,8 @@ class Importer {
       case AttributeType::kStrings:
         return Attribute{std::vector<std::string>(proto.strings.begin(), proto.strings.end())};
       case AttributeType::kTensor: return Attribute{decode_tensor(*proto.t, source_)};
-      case AttributeType::kSparseTensor: return Attribute{decode_sparse_tensor(*proto.sparse_tensor, source_)};
+      case AttributeType::kSparseTensor:
+        return Attribute{decode_sparse_tensor(*proto.sparse_tensor, source_)};
       case AttributeType::kTensors: {
         std::vector<Tensor> tensors;
         for (const TensorProto& t : proto.tensors) tensors.push_back(decode_tensor(t, source_));
@@ -319,7 +329,8 @@ class Importer {
         return Attribute{std::move(graph)};
       }
       case AttributeType::kUndefined: return Attribute{};
-      default: fail(ErrorCode::kUnsupported, "attribute '", proto.name, "' of type ", static_cast<int>(proto.type));
+      default:
+        fail(ErrorCode::kUnsupported, "attribute '", proto.name, "' of type ", static_cast<int>(proto.type));
     }
   }
 
@@ -342,6 +353,8 @@ class Importer {
 
 }  // namespace
 
-Graph import_graph(const ModelProto& model, const DataSource& source) { return Importer(model, source).import(); }
+Graph import_graph(const ModelProto& model, const DataSource& source) {
+  return Importer(model, source).import();
+}
 
 }  // namespace pyinfer::onnx

@@ -45,9 +45,11 @@ const std::optional<std::vector<Dim>>& NodeContext::declared_shape(int i) const 
 }
 
 void NodeContext::expect_inputs(int least, int most) const {
-  require(num_inputs() <= most, ErrorCode::kInvalidModel, "expected at most ", most, " inputs, got ", num_inputs());
+  require(num_inputs() <= most, ErrorCode::kInvalidModel, "expected at most ", most, " inputs, got ",
+          num_inputs());
   for (int i = 0; i < least; ++i)
-    require(has_input(i), ErrorCode::kInvalidModel, "input ", i, " is missing (at least ", least, " are required)");
+    require(has_input(i), ErrorCode::kInvalidModel, "input ", i, " is missing (at least ", least,
+            " are required)");
 }
 
 void NodeContext::expect_dtype(int i, std::initializer_list<DType> allowed) const {
@@ -65,12 +67,16 @@ void NodeContext::expect_same_dtype(int i, int j) const {
           " must have the same type, got ", input_type(i).str(), " and ", input_type(j).str());
 }
 
-int64_t NodeContext::attr_int(std::string_view name) const { return needed(find<int64_t>(node_, name, "int"), name); }
+int64_t NodeContext::attr_int(std::string_view name) const {
+  return needed(find<int64_t>(node_, name, "int"), name);
+}
 int64_t NodeContext::attr_int(std::string_view name, int64_t otherwise) const {
   const auto* v = find<int64_t>(node_, name, "int");
   return v ? *v : otherwise;
 }
-float NodeContext::attr_float(std::string_view name) const { return needed(find<float>(node_, name, "float"), name); }
+float NodeContext::attr_float(std::string_view name) const {
+  return needed(find<float>(node_, name, "float"), name);
+}
 float NodeContext::attr_float(std::string_view name, float otherwise) const {
   const auto* v = find<float>(node_, name, "float");
   return v ? *v : otherwise;
@@ -91,7 +97,9 @@ std::vector<float> NodeContext::attr_floats(std::string_view name) const {
 std::vector<std::string> NodeContext::attr_strings(std::string_view name) const {
   return list<std::vector<std::string>>(node_, name, "strings");
 }
-const Tensor* NodeContext::attr_tensor(std::string_view name) const { return find<Tensor>(node_, name, "tensor"); }
+const Tensor* NodeContext::attr_tensor(std::string_view name) const {
+  return find<Tensor>(node_, name, "tensor");
+}
 const std::vector<Tensor>* NodeContext::attr_tensors(std::string_view name) const {
   return find<std::vector<Tensor>>(node_, name, "tensors");
 }
@@ -112,7 +120,8 @@ DType NodeContext::attr_dtype(std::string_view name, DType otherwise) const {
 }
 
 void NodeContext::output(int i, const ValueType& type) {
-  if (static_cast<size_t>(i) < output_types_.size() && has_output(i)) output_types_[static_cast<size_t>(i)] = type;
+  if (static_cast<size_t>(i) < output_types_.size() && has_output(i))
+    output_types_[static_cast<size_t>(i)] = type;
 }
 
 }  // namespace pyinfer

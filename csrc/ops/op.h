@@ -36,7 +36,8 @@ class Body {
   virtual ~Body() = default;
   virtual const std::vector<ValueType>& output_types() const = 0;
   // Runs on explicit inputs; captured outer values are read from `ctx`. Outputs own their storage.
-  virtual void run(RunContext& ctx, const std::vector<Object>& inputs, std::vector<Object>& outputs) const = 0;
+  virtual void run(RunContext& ctx, const std::vector<Object>& inputs,
+                   std::vector<Object>& outputs) const = 0;
 };
 
 // A node at load, as its factory sees it.
@@ -53,7 +54,9 @@ class NodeContext {
   int num_inputs() const { return static_cast<int>(node_.inputs.size()); }
   int num_outputs() const { return static_cast<int>(node_.outputs.size()); }
   bool has_input(int i) const { return i < num_inputs() && node_.inputs[static_cast<size_t>(i)] != kNoValue; }
-  bool has_output(int i) const { return i < num_outputs() && node_.outputs[static_cast<size_t>(i)] != kNoValue; }
+  bool has_output(int i) const {
+    return i < num_outputs() && node_.outputs[static_cast<size_t>(i)] != kNoValue;
+  }
   const ValueType& input_type(int i) const;
   DType dtype(int i) const { return input_type(i).dtype; }  // kUndefined for an omitted input
   // The input's value when it is a constant of the model, else nullptr.

@@ -9,8 +9,8 @@ void PlanContext::output(int i, const Shape& shape) {
   if (!wants(i)) return;
   PlanValue& out = outputs_[static_cast<size_t>(i)];
   const auto bytes = checked_mul(shape.count(), static_cast<int64_t>(dtype_size(out.type.dtype)));
-  require(bytes && *bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "output ", i, " of shape ", shape.str(),
-          " would exceed max_tensor_bytes=", limits_.max_tensor_bytes);
+  require(bytes && *bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "output ", i, " of shape ",
+          shape.str(), " would exceed max_tensor_bytes=", limits_.max_tensor_bytes);
   out.shape = shape;
   out.shape_known = true;
 }

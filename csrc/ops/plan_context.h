@@ -38,8 +38,8 @@ class PlanContext {
     bool view;  // true: the same bytes; false: may be overwritten in place
   };
 
-  PlanContext(std::span<const PlanValue* const> inputs, std::span<const ValueType> outputs, const Limits& limits,
-              int workers)
+  PlanContext(std::span<const PlanValue* const> inputs, std::span<const ValueType> outputs,
+              const Limits& limits, int workers)
       : inputs_(inputs), outputs_(outputs.size()), limits_(limits), workers_(workers) {
     for (size_t i = 0; i < outputs.size(); ++i) outputs_[i].type = outputs[i];
   }

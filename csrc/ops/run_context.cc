@@ -6,8 +6,8 @@ namespace pyinfer {
 
 TensorView RunContext::allocate(int i, DType dtype, const Shape& shape) {
   const auto bytes = checked_mul(shape.count(), static_cast<int64_t>(dtype_size(dtype)));
-  require(bytes && *bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "output ", i, " of shape ", shape.str(),
-          " would exceed max_tensor_bytes=", limits_.max_tensor_bytes);
+  require(bytes && *bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "output ", i, " of shape ",
+          shape.str(), " would exceed max_tensor_bytes=", limits_.max_tensor_bytes);
   Tensor tensor(dtype, shape);
   const TensorView view = tensor.view();
   set(i, std::move(tensor));

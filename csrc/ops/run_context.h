@@ -28,8 +28,8 @@ struct Slot {
 class RunContext {
  public:
   // `inputs` and `outputs` index `slots`; kNoValue stands for an omitted one.
-  RunContext(Slot* slots, std::span<const ValueId> inputs, std::span<const ValueId> outputs, std::byte* scratch,
-             const StepState* state, Parallel& parallel, const Limits& limits)
+  RunContext(Slot* slots, std::span<const ValueId> inputs, std::span<const ValueId> outputs,
+             std::byte* scratch, const StepState* state, Parallel& parallel, const Limits& limits)
       : slots_(slots),
         inputs_(inputs),
         outputs_(outputs),

@@ -15,8 +15,8 @@ class ShapeOp final : public Op {
     const int64_t rank = s.rank();
     const auto clamp = [&](int64_t i) { return std::clamp<int64_t>(i < 0 ? i + rank : i, 0, rank); };
     const int64_t start = clamp(start_), end = std::max(clamp(end_), start);
-    ctx.output_value(0, Tensor::vector_i64(s.dims().subspan(static_cast<size_t>(start),
-                                                           static_cast<size_t>(end - start))));
+    ctx.output_value(0, Tensor::vector_i64(
+                            s.dims().subspan(static_cast<size_t>(start), static_cast<size_t>(end - start))));
   }
   void run(RunContext&) const override {}
 
@@ -26,7 +26,9 @@ class ShapeOp final : public Op {
 
 class SizeOp final : public Op {
  public:
-  void plan(PlanContext& ctx) const override { ctx.output_value(0, Tensor::scalar_i64(ctx.shape(0).count())); }
+  void plan(PlanContext& ctx) const override {
+    ctx.output_value(0, Tensor::scalar_i64(ctx.shape(0).count()));
+  }
   void run(RunContext&) const override {}
 };
 

@@ -1,9 +1,58 @@
 #include "passes/pipeline.h"
 
+#include <algorithm>
+
+#include "base/error.h"
+#include "passes/pass.h"
+
 namespace pyinfer {
+namespace {
 
-void run_passes(Graph&, const PassOptions&) {}
+struct Pass {
+  std::string_view name;
+  void (*run)(GraphEdit& edit, const PassContext& ctx);
+};
 
-std::vector<std::string_view> pass_names() { return {}; }
+// THE ordered list. Shapes become constants before constants are folded; what folding leaves alone is
+// simplified; then weights absorb what follows them, which needs the simplified neighbours.
+constexpr Pass kPasses[] = {
+    {"fold_shapes", fold_shapes},
+    {"fold_constants", fold_constants},
+    {"eliminate_identity", eliminate_identity},
+    {"eliminate_common_subexpressions", eliminate_common_subexpressions},
+    {"fold_batch_norm", fold_batch_norm},
+    {"fold_affine", fold_affine},
+    {"eliminate_dead_code", eliminate_dead_code},
+};
+
+void run_on(Graph& graph, const PassOptions& options) {
+  for (const Pass& pass : kPasses) {
+    if (options.disabled.contains(pass.name)) continue;
+    GraphEdit edit(graph);
+    pass.run(edit, {options.limits});
+    edit.finish();
+  }
+  for (Node& node : graph.nodes)
+    for (Graph* g : subgraphs(node)) run_on(*g, options);
+}
+
+}  // namespace
+
+void run_passes(Graph& graph, const PassOptions& options) {
+  for (const std::string& name : options.disabled) {
+    const bool known =
+        std::any_of(std::begin(kPasses), std::end(kPasses), [&](const Pass& p) { return p.name == name; });
+    std::string names;
+    for (const Pass& p : kPasses) names += join(names.empty() ? "" : ", ", p.name);
+    require(known, ErrorCode::kInvalidInput, "no pass is named '", name, "'; the passes are: ", names);
+  }
+  run_on(graph, options);
+}
+
+std::vector<std::string_view> pass_names() {
+  std::vector<std::string_view> names;
+  for (const Pass& p : kPasses) names.push_back(p.name);
+  return names;
+}
 
 }  // namespace pyinfer

@@ -46,16 +46,16 @@ struct Need {
 using Key = std::vector<int64_t>;
 
 struct Segment {
-  int depth = 0;  // number of cuts before it; each depth has an arena of its own
+  int depth = 0;         // number of cuts before it; each depth has an arena of its own
   size_t next_step = 0;  // first step of the program that is not in this or an earlier segment
   std::vector<PlannedStep> steps;
-  std::vector<Binding> fixed;  // kArena and kPlanned: the same addresses in every run of one context
+  std::vector<Binding> fixed;   // kArena and kPlanned: the same addresses in every run of one context
   std::vector<Binding> moving;  // the others, roots before their views
   std::vector<Tensor> planned;
   int64_t arena_bytes = 0;
-  int64_t flops = 0;  // as the operators count them
-  std::vector<ValueId> owned;  // slots that own storage after this segment has run
-  std::vector<Need> needs;     // empty: the program is done
+  int64_t flops = 0;             // as the operators count them
+  std::vector<ValueId> owned;    // slots that own storage after this segment has run
+  std::vector<Need> needs;       // empty: the program is done
   std::vector<PlanValue> known;  // of every value; kept only while there are needs
 
   // The segments that followed, most recent first.
@@ -69,6 +69,7 @@ std::shared_ptr<const Segment> root_segment(const Program& program);
 // Plans what follows `previous`. `facts[i]` answers previous.needs[i]: a shape, and the contents where asked.
 // Errors name the step.
 std::shared_ptr<const Segment> plan_segment(const Program& program, const Segment& previous,
-                                            const std::vector<PlanValue>& facts, const Limits& limits, int workers);
+                                            const std::vector<PlanValue>& facts, const Limits& limits,
+                                            int workers);
 
 }  // namespace pyinfer

@@ -23,10 +23,15 @@ struct Group {
 
 class Planner {
  public:
-  Planner(const Program& program, const Segment& previous, const std::vector<PlanValue>& facts, const Limits& limits,
-          int workers)
-      : program_(program), limits_(limits), workers_(workers), segment_(std::make_shared<Segment>()),
-        known_(previous.known), group_of_(program.types.size(), -1), last_use_(program.types.size(), -1) {
+  Planner(const Program& program, const Segment& previous, const std::vector<PlanValue>& facts,
+          const Limits& limits, int workers)
+      : program_(program),
+        limits_(limits),
+        workers_(workers),
+        segment_(std::make_shared<Segment>()),
+        known_(previous.known),
+        group_of_(program.types.size(), -1),
+        last_use_(program.types.size(), -1) {
     segment_->depth = previous.depth + 1;
     segment_->next_step = previous.next_step;
     for (size_t i = 0; i < facts.size(); ++i) {
@@ -78,7 +83,8 @@ class Planner {
     }
   }
 
-  bool fold(const ProgramStep& step, std::span<const PlanValue* const> inputs, std::span<const ValueType> types) {
+  bool fold(const ProgramStep& step, std::span<const PlanValue* const> inputs,
+            std::span<const ValueType> types) {
     auto values = evaluate(*step.op, inputs, types, limits_, kMaxFoldedBytes);
     if (!values) return false;
     for (size_t i = 0; i < step.outputs.size(); ++i)
@@ -186,14 +192,17 @@ class Planner {
   int64_t bytes_of(ValueId id) {
     return known(id).shape.count() * static_cast<int64_t>(dtype_size(known(id).type.dtype));
   }
-  bool owns_storage(ValueId id) const { return program_.types[static_cast<size_t>(id)].dtype == DType::kString; }
+  bool owns_storage(ValueId id) const {
+    return program_.types[static_cast<size_t>(id)].dtype == DType::kString;
+  }
 
   // Gives every group and scratch a place, then every member a binding.
   void place() {
     std::vector<bool> heap(groups_.size(), false);
     for (size_t g = 0; g < groups_.size(); ++g) heap[g] = groups_[g].here && owns_storage(groups_[g].root);
     for (ValueId id : program_.outputs)
-      if (const int32_t g = group_of_[static_cast<size_t>(id)]; g >= 0 && groups_[static_cast<size_t>(g)].here)
+      if (const int32_t g = group_of_[static_cast<size_t>(id)];
+          g >= 0 && groups_[static_cast<size_t>(g)].here)
         heap[static_cast<size_t>(g)] = true;
 
     std::vector<Lifetime> lifetimes;
@@ -202,7 +211,8 @@ class Planner {
     for (size_t g = 0; g < groups_.size(); ++g) {
       if (!groups_[g].here || heap[g]) continue;
       piece[g] = lifetimes.size();
-      lifetimes.push_back({bytes_of(groups_[g].root), groups_[g].first, groups_[g].last >= end ? kForever : groups_[g].last});
+      lifetimes.push_back(
+          {bytes_of(groups_[g].root), groups_[g].first, groups_[g].last >= end ? kForever : groups_[g].last});
     }
     const size_t first_scratch = lifetimes.size();
     for (const auto& [step, lifetime] : scratch_) lifetimes.push_back(lifetime);
@@ -233,9 +243,9 @@ class Planner {
   std::shared_ptr<Segment> segment_;
   std::vector<PlanValue> known_;
   std::vector<Group> groups_;
-  std::vector<int32_t> group_of_;  // by value; -1: none
-  std::vector<int32_t> last_use_;  // by value: the last step that reads it
-  std::vector<ValueId> members_;   // in order of production
+  std::vector<int32_t> group_of_;                     // by value; -1: none
+  std::vector<int32_t> last_use_;                     // by value: the last step that reads it
+  std::vector<ValueId> members_;                      // in order of production
   std::vector<std::pair<size_t, Lifetime>> scratch_;  // by step of the segment
 };
 
@@ -261,7 +271,8 @@ std::shared_ptr<const Segment> root_segment(const Program& program) {
 }
 
 std::shared_ptr<const Segment> plan_segment(const Program& program, const Segment& previous,
-                                            const std::vector<PlanValue>& facts, const Limits& limits, int workers) {
+                                            const std::vector<PlanValue>& facts, const Limits& limits,
+                                            int workers) {
   return Planner(program, previous, facts, limits, workers).plan();
 }
 

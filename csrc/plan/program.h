@@ -11,16 +11,16 @@ namespace pyinfer {
 
 struct ProgramStep {
   std::unique_ptr<Op> op;
-  std::string label;  // "Conv 'conv1'", for messages and profiles
+  std::string label;            // "Conv 'conv1'", for messages and profiles
   std::vector<ValueId> inputs;  // those of the node, then what its subgraphs capture
   std::vector<ValueId> outputs;
 };
 
 struct Program {
-  std::vector<ValueType> types;      // of every value
-  std::vector<Tensor> constants;     // of every value; empty where it is none
-  std::vector<ProgramStep> steps;    // producers first
-  std::vector<ValueId> inputs;       // explicit inputs, then captures
+  std::vector<ValueType> types;    // of every value
+  std::vector<Tensor> constants;   // of every value; empty where it is none
+  std::vector<ProgramStep> steps;  // producers first
+  std::vector<ValueId> inputs;     // explicit inputs, then captures
   std::vector<ValueId> outputs;
 };
 

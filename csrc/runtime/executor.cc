@@ -48,10 +48,12 @@ void Executor::give_back(std::unique_ptr<Context> context) {
   if (pool_.size() < kMaxPooledContexts) pool_.push_back(std::move(context));
 }
 
-std::shared_ptr<const Segment> Executor::find_or_plan(const Segment& segment, const Key& key, const Slot* slots) {
+std::shared_ptr<const Segment> Executor::find_or_plan(const Segment& segment, const Key& key,
+                                                      const Slot* slots) {
   std::lock_guard lock(segment.mutex);
   auto& next = segment.next;
-  const auto it = std::find_if(next.begin(), next.end(), [&](const auto& entry) { return entry.first == key; });
+  const auto it =
+      std::find_if(next.begin(), next.end(), [&](const auto& entry) { return entry.first == key; });
   if (it != next.end()) {
     if (it != next.begin()) next.splice(next.begin(), next, it);
     return it->second;
@@ -59,7 +61,8 @@ std::shared_ptr<const Segment> Executor::find_or_plan(const Segment& segment, co
   std::vector<PlanValue> facts;
   for (const Need& need : segment.needs) {
     const Slot& slot = slots[need.value];
-    PlanValue fact{.type = {.dtype = slot.view.dtype}, .shape_known = true, .shape = slot.view.shape, .value = {}};
+    PlanValue fact{
+        .type = {.dtype = slot.view.dtype}, .shape_known = true, .shape = slot.view.shape, .value = {}};
     if (need.contents) fact.value = Tensor::copy_of(slot.view);
     facts.push_back(std::move(fact));
   }
@@ -74,7 +77,8 @@ std::shared_ptr<const Segment> Executor::next_segment(const Segment& segment, Co
   key.clear();
   for (const Need& need : segment.needs) {
     const TensorView& view = context.slots[static_cast<size_t>(need.value)].view;
-    require(view.dtype != DType::kUndefined, ErrorCode::kInvalidInput, "an optional value is used but holds nothing");
+    require(view.dtype != DType::kUndefined, ErrorCode::kInvalidInput,
+            "an optional value is used but holds nothing");
     append_shape(key, view.shape);
     if (need.contents) append_contents(key, view);
   }

@@ -13,8 +13,8 @@ namespace pyinfer {
 // The memory of one run at a time: slots for all values, one arena per cut.
 struct Context {
   std::vector<Slot> slots;
-  std::vector<AlignedBytes> arenas;                     // by depth
-  std::vector<std::shared_ptr<const Segment>> bound;    // by depth: whose fixed bindings the slots hold
+  std::vector<AlignedBytes> arenas;                   // by depth
+  std::vector<std::shared_ptr<const Segment>> bound;  // by depth: whose fixed bindings the slots hold
   Key key;
 };
 
@@ -37,7 +37,8 @@ class Executor {
   void give_back(std::unique_ptr<Context> context);
   std::shared_ptr<const Segment> next_segment(const Segment& segment, Context& context);
   std::shared_ptr<const Segment> find_or_plan(const Segment& segment, const Key& key, const Slot* slots);
-  void bind(const std::shared_ptr<const Segment>& segment, Context& context, std::vector<Object>& outputs) const;
+  void bind(const std::shared_ptr<const Segment>& segment, Context& context,
+            std::vector<Object>& outputs) const;
   void run_steps(const Segment& segment, Context& context);
 
   Program program_;

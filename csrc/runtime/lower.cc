@@ -11,8 +11,11 @@ namespace {
 // A subgraph with an executor of its own. Its captured values are inputs of the step that holds it.
 class LoweredBody final : public Body {
  public:
-  LoweredBody(Program program, size_t explicit_inputs, int first_capture, const Limits& limits, Parallel& parallel)
-      : executor_(std::move(program), limits, parallel), explicit_inputs_(explicit_inputs), first_capture_(first_capture) {
+  LoweredBody(Program program, size_t explicit_inputs, int first_capture, const Limits& limits,
+              Parallel& parallel)
+      : executor_(std::move(program), limits, parallel),
+        explicit_inputs_(explicit_inputs),
+        first_capture_(first_capture) {
     for (ValueId id : executor_.program().outputs)
       output_types_.push_back(executor_.program().types[static_cast<size_t>(id)]);
   }
@@ -34,7 +37,8 @@ class LoweredBody final : public Body {
     outputs.clear();
     executor_.run(all, outputs);
     for (Object& o : outputs)
-      if (o.kind == Object::Kind::kTensor && o.tensor.storage() == nullptr) o.tensor = Tensor::copy_of(o.tensor.view());
+      if (o.kind == Object::Kind::kTensor && o.tensor.storage() == nullptr)
+        o.tensor = Tensor::copy_of(o.tensor.view());
   }
 
  private:
@@ -64,8 +68,8 @@ class LoweringContext final : public NodeContext {
       for (size_t i = 0; i < input_types.size(); ++i)
         if (input_types[i].known()) sub.value(sub.inputs[i]).type = input_types[i];
       for (const Capture& c : sub.captures) sub.value(c.inner).type = graph_.value(c.outer).type;
-      return std::make_unique<LoweredBody>(lower(sub, limits_, parallel_), sub.inputs.size(), first_capture, limits_,
-                                           parallel_);
+      return std::make_unique<LoweredBody>(lower(sub, limits_, parallel_), sub.inputs.size(), first_capture,
+                                           limits_, parallel_);
     }
     fail(ErrorCode::kInvalidModel, "subgraph '", name, "' is missing");
   }
@@ -88,8 +92,9 @@ std::string unknown_op(const Node& node) {
       return join("not supported at this version of the operator set (since ", def.since_version,
                   "); convert the model with onnx.version_converter");
   const bool standard = node.domain.empty() || node.domain == "ai.onnx.ml" || node.domain == "com.microsoft";
-  return standard ? std::string("no such operator is known to this version of pyinfer; replace it in the model")
-                  : join("custom domain '", node.domain, "'; add its definition to the model as a local function");
+  return standard
+             ? std::string("no such operator is known to this version of pyinfer; replace it in the model")
+             : join("custom domain '", node.domain, "'; add its definition to the model as a local function");
 }
 
 struct Problems {
@@ -98,13 +103,15 @@ struct Problems {
   int count = 0;
   void add(const Graph& graph, const Node& node, ErrorCode why, const std::string& reason) {
     if (count++ == 0 || why == ErrorCode::kUnsupported) code = why;
-    lines += join("\n  ", node.str(), " (opset ", node.version, ", inputs: ", types_str(graph, node), "): ", reason);
+    lines += join("\n  ", node.str(), " (opset ", node.version, ", inputs: ", types_str(graph, node),
+                  "): ", reason);
   }
 };
 
 bool inputs_known(const Graph& graph, const Node& node) {
   const std::vector<ValueId> ids = all_inputs(node);
-  return std::all_of(ids.begin(), ids.end(), [&](ValueId id) { return id == kNoValue || graph.value(id).type.known(); });
+  return std::all_of(ids.begin(), ids.end(),
+                     [&](ValueId id) { return id == kNoValue || graph.value(id).type.known(); });
 }
 
 }  // namespace
@@ -131,7 +138,8 @@ Program lower(Graph& graph, const Limits& limits, Parallel& parallel) {
     }
   }
   if (problems.count > 0)
-    fail(problems.code, problems.count, problems.count == 1 ? " node" : " nodes", " cannot be run:", problems.lines);
+    fail(problems.code, problems.count, problems.count == 1 ? " node" : " nodes",
+         " cannot be run:", problems.lines);
   for (ValueId id : graph.outputs)
     require(graph.value(id).type.known(), ErrorCode::kInvalidModel, "output '", graph.value(id).name,
             "' is never computed");

@@ -31,7 +31,8 @@ std::vector<ValueSpec> specs(const Graph& graph, const std::vector<ValueId>& ids
 
 ModelSummary summarize(const Graph& graph) {
   ModelSummary s;
-  for (const Node& node : graph.nodes) ++s.operators[node.domain.empty() ? node.op_type : join(node.domain, ".", node.op_type)];
+  for (const Node& node : graph.nodes)
+    ++s.operators[node.domain.empty() ? node.op_type : join(node.domain, ".", node.op_type)];
   for (const Value& v : graph.values) {
     if (v.constant.empty()) continue;
     s.parameters += v.constant.count();
@@ -42,8 +43,8 @@ ModelSummary summarize(const Graph& graph) {
 
 }  // namespace
 
-std::unique_ptr<Model> Model::load_bytes(std::span<const std::byte> bytes, std::shared_ptr<const void> keep_alive,
-                                         const LoadOptions& options) {
+std::unique_ptr<Model> Model::load_bytes(std::span<const std::byte> bytes,
+                                         std::shared_ptr<const void> keep_alive, const LoadOptions& options) {
   std::unique_ptr<Model> model(new Model(options));
   const onnx::ModelProto proto = onnx::parse_model(bytes, model->limits_);
   onnx::ExternalData external({}, options.external_data_root);
@@ -76,17 +77,17 @@ void Model::build(const onnx::ModelProto& proto, const onnx::DataSource& source,
 }
 
 void Model::check(const std::vector<Object>& inputs) const {
-  require(inputs.size() == inputs_.size(), ErrorCode::kInvalidInput, "expected ", inputs_.size(), " inputs, got ",
-          inputs.size());
+  require(inputs.size() == inputs_.size(), ErrorCode::kInvalidInput, "expected ", inputs_.size(),
+          " inputs, got ", inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
     const ValueSpec& spec = inputs_[i];
     const Object& given = inputs[i];
     if (given.kind == Object::Kind::kAbsent && spec.type.optional) continue;
-    const auto expected = spec.type.sequence ? Object::Kind::kSequence
+    const auto expected = spec.type.sequence                       ? Object::Kind::kSequence
                           : spec.type.map_key != DType::kUndefined ? Object::Kind::kMap
                                                                    : Object::Kind::kTensor;
-    require(given.kind == expected, ErrorCode::kInvalidInput, "input '", spec.name, "': expected ", spec.type.str(),
-            ", got a value of another kind");
+    require(given.kind == expected, ErrorCode::kInvalidInput, "input '", spec.name, "': expected ",
+            spec.type.str(), ", got a value of another kind");
     if (expected != Object::Kind::kTensor) continue;
     const TensorView& view = given.tensor.view();
     require(view.dtype == spec.type.dtype, ErrorCode::kInvalidInput, "input '", spec.name, "': expected ",
@@ -97,7 +98,9 @@ void Model::check(const std::vector<Object>& inputs) const {
     for (size_t d = 0; d < spec.shape->size(); ++d) {
       const Dim& dim = (*spec.shape)[d];
       fits = fits && (dim.value < 0 || dim.value == view.shape[static_cast<int>(d)]);
-      wanted += join(d ? ", " : "", dim.value >= 0 ? std::to_string(dim.value) : dim.symbol.empty() ? "?" : dim.symbol);
+      wanted += join(d ? ", " : "", dim.value >= 0       ? std::to_string(dim.value)
+                                    : dim.symbol.empty() ? "?"
+                                                         : dim.symbol);
     }
     require(fits, ErrorCode::kInvalidInput, "input '", spec.name, "': expected shape [", wanted, "], got ",
             view.shape.str());

@@ -48,7 +48,8 @@ class Model {
  public:
   static std::unique_ptr<Model> load_file(const std::string& path, const LoadOptions& options);
   // `keep_alive` keeps `bytes` valid for the life of the model.
-  static std::unique_ptr<Model> load_bytes(std::span<const std::byte> bytes, std::shared_ptr<const void> keep_alive,
+  static std::unique_ptr<Model> load_bytes(std::span<const std::byte> bytes,
+                                           std::shared_ptr<const void> keep_alive,
                                            const LoadOptions& options);
 
   const std::vector<ValueSpec>& inputs() const { return inputs_; }
@@ -67,7 +68,8 @@ class Model {
   void run(const std::vector<Object>& inputs, std::vector<Object>& outputs);
 
  private:
-  Model(const LoadOptions& options) : limits_(options.limits), pool_(options.threads > 0 ? options.threads : available_processors()) {}
+  Model(const LoadOptions& options)
+      : limits_(options.limits), pool_(options.threads > 0 ? options.threads : available_processors()) {}
   void build(const onnx::ModelProto& proto, const onnx::DataSource& source, const LoadOptions& options);
   void check(const std::vector<Object>& inputs) const;
 

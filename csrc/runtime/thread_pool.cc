@@ -40,9 +40,7 @@ ThreadPool::~ThreadPool() {
     return;
   }
   stop_.store(true);
-  {
-    std::lock_guard lock(sleep_mutex_);
-  }
+  { std::lock_guard lock(sleep_mutex_); }
   wake_.notify_all();
   for (std::thread& t : threads_) t.join();
 }
@@ -80,9 +78,7 @@ void ThreadPool::run(int64_t n, int64_t grain, Body body) {
   region_.store(&region);
   epoch_.fetch_add(1);
   if (sleeping_.load() > 0) {
-    {
-      std::lock_guard sleep(sleep_mutex_);
-    }
+    { std::lock_guard sleep(sleep_mutex_); }
     wake_.notify_all();
   }
   take_tiles(region, 0);

@@ -34,12 +34,12 @@ class ThreadPool final : public Parallel {
   static void take_tiles(Region& region, int worker);
 
   const int workers_;
-  std::mutex busy_;                     // held by the caller whose region has the workers
-  uint64_t fork_generation_ = 0;        // threads_ belong to this process only
+  std::mutex busy_;               // held by the caller whose region has the workers
+  uint64_t fork_generation_ = 0;  // threads_ belong to this process only
   std::vector<std::thread> threads_;
-  std::atomic<uint64_t> epoch_{0};      // one more per region
+  std::atomic<uint64_t> epoch_{0};  // one more per region
   std::atomic<Region*> region_{nullptr};
-  std::atomic<int> inside_{0};          // workers that may still touch the region
+  std::atomic<int> inside_{0};  // workers that may still touch the region
   std::atomic<bool> stop_{false};
   std::atomic<int> sleeping_{0};
   std::mutex sleep_mutex_;

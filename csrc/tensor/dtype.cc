@@ -13,33 +13,15 @@ struct Info {
 };
 
 constexpr std::array<Info, kDTypeCount> kInfo{{
-    {"undefined", 0, 0},
-    {"float", 4, 32},
-    {"uint8", 1, 8},
-    {"int8", 1, 8},
-    {"uint16", 2, 16},
-    {"int16", 2, 16},
-    {"int32", 4, 32},
-    {"int64", 8, 64},
-    {"string", sizeof(std::string), 0},
-    {"bool", 1, 8},
-    {"float16", 2, 16},
-    {"double", 8, 64},
-    {"uint32", 4, 32},
-    {"uint64", 8, 64},
-    {"complex64", 8, 64},
-    {"complex128", 16, 128},
-    {"bfloat16", 2, 16},
-    {"float8e4m3fn", 1, 8},
-    {"float8e4m3fnuz", 1, 8},
-    {"float8e5m2", 1, 8},
-    {"float8e5m2fnuz", 1, 8},
-    {"uint4", 1, 4},
-    {"int4", 1, 4},
-    {"float4e2m1", 1, 4},
-    {"float8e8m0", 1, 8},
-    {"uint2", 1, 2},
-    {"int2", 1, 2},
+    {"undefined", 0, 0},      {"float", 4, 32},     {"uint8", 1, 8},
+    {"int8", 1, 8},           {"uint16", 2, 16},    {"int16", 2, 16},
+    {"int32", 4, 32},         {"int64", 8, 64},     {"string", sizeof(std::string), 0},
+    {"bool", 1, 8},           {"float16", 2, 16},   {"double", 8, 64},
+    {"uint32", 4, 32},        {"uint64", 8, 64},    {"complex64", 8, 64},
+    {"complex128", 16, 128},  {"bfloat16", 2, 16},  {"float8e4m3fn", 1, 8},
+    {"float8e4m3fnuz", 1, 8}, {"float8e5m2", 1, 8}, {"float8e5m2fnuz", 1, 8},
+    {"uint4", 1, 4},          {"int4", 1, 4},       {"float4e2m1", 1, 4},
+    {"float8e8m0", 1, 8},     {"uint2", 1, 2},      {"int2", 1, 2},
 }};
 
 const Info& info(DType dtype) {
@@ -49,9 +31,15 @@ const Info& info(DType dtype) {
 
 }  // namespace
 
-size_t dtype_size(DType dtype) { return info(dtype).size; }
-int dtype_file_bits(DType dtype) { return info(dtype).file_bits; }
-std::string_view dtype_name(DType dtype) { return info(dtype).name; }
+size_t dtype_size(DType dtype) {
+  return info(dtype).size;
+}
+int dtype_file_bits(DType dtype) {
+  return info(dtype).file_bits;
+}
+std::string_view dtype_name(DType dtype) {
+  return info(dtype).name;
+}
 
 DType dtype_from_name(std::string_view name) {
   for (size_t i = 1; i < kInfo.size(); ++i)

@@ -103,7 +103,9 @@ struct BFloat16 {
     else
       bits = static_cast<uint16_t>((b + 0x7fffu + ((b >> 16) & 1u)) >> 16);
   }
-  constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+  constexpr explicit operator float() const {
+    return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+  }
 };
 
 // A power of two, 2^(bits - 127), without sign or zero; 255 is NaN. From float: rounds up in magnitude

@@ -11,7 +11,9 @@ Shape::Shape(std::span<const int64_t> dims) {
   for (int64_t d : dims) push_back(d);
 }
 
-void Shape::push_back(int64_t dim) { insert(rank_, dim); }
+void Shape::push_back(int64_t dim) {
+  insert(rank_, dim);
+}
 
 void Shape::insert(int at, int64_t dim) {
   require(rank_ < kMaxRank, ErrorCode::kInvalidModel, "a tensor of more than ", kMaxRank, " dimensions");
@@ -26,7 +28,9 @@ void Shape::erase(int at) {
   --rank_;
 }
 
-int64_t Shape::count() const { return count(0, rank_); }
+int64_t Shape::count() const {
+  return count(0, rank_);
+}
 
 int64_t Shape::count(int first, int last) const {
   int64_t n = 1;
@@ -46,12 +50,15 @@ std::array<int64_t, Shape::kMaxRank> Shape::strides() const {
   int64_t n = 1;
   for (int i = rank_ - 1; i >= 0; --i) {
     s[static_cast<size_t>(i)] = n;
-    n *= (*this)[i];
+    // Only a shape with a zero dimension can overflow here, and then no stride is ever used.
+    n = checked_mul(n, (*this)[i]).value_or(0);
   }
   return s;
 }
 
-bool Shape::operator==(const Shape& other) const { return std::equal(begin(), end(), other.begin(), other.end()); }
+bool Shape::operator==(const Shape& other) const {
+  return std::equal(begin(), end(), other.begin(), other.end());
+}
 
 std::string Shape::str() const {
   std::string out = "[";

@@ -17,10 +17,10 @@ namespace pyinfer {
 
 template <class T>
 struct DTypeOf;
-#define PYINFER_DTYPE_OF(T, D)                \
-  template <>                                 \
-  struct DTypeOf<T> {                         \
-    static constexpr DType value = DType::D;  \
+#define PYINFER_DTYPE_OF(T, D)               \
+  template <>                                \
+  struct DTypeOf<T> {                        \
+    static constexpr DType value = DType::D; \
   };
 PYINFER_DTYPE_OF(float, kFloat32)
 PYINFER_DTYPE_OF(double, kFloat64)
@@ -78,7 +78,9 @@ class Tensor {
     return t;
   }
   static Tensor scalar_i64(int64_t value) { return from<int64_t>({}, std::span(&value, 1)); }
-  static Tensor vector_i64(std::span<const int64_t> v) { return from<int64_t>({static_cast<int64_t>(v.size())}, v); }
+  static Tensor vector_i64(std::span<const int64_t> v) {
+    return from<int64_t>({static_cast<int64_t>(v.size())}, v);
+  }
   // Owns a copy of what `view` borrows.
   static Tensor copy_of(const TensorView& view);
 

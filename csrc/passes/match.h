@@ -1,0 +1,41 @@
+// Small questions that passes ask about nodes and constants.
+#pragma once
+
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "graph/edit.h"
+
+namespace pyinfer {
+
+inline bool is_op(const Node& node, std::string_view op_type) {
+  return node.domain.empty() && node.op_type == op_type;
+}
+
+// An attribute of that type, or nullptr.
+template <class T>
+const T* attribute(const Node& node, std::string_view name) {
+  const auto it = node.attributes.find(name);
+  return it == node.attributes.end() ? nullptr : std::get_if<T>(&it->second.value);
+}
+
+// Input i, when it is a constant of the graph; else nullptr.
+inline const Tensor* constant_input(const GraphEdit& edit, const Node& node, size_t i) {
+  if (i >= node.inputs.size() || node.inputs[i] == kNoValue) return nullptr;
+  const Tensor& t = const_cast<GraphEdit&>(edit).graph().value(node.inputs[i]).constant;
+  return t.empty() ? nullptr : &t;
+}
+
+inline bool has_input(const Node& node, size_t i) {
+  return i < node.inputs.size() && node.inputs[i] != kNoValue;
+}
+
+// The value of a constant of one element and type T.
+template <class T>
+std::optional<T> scalar(const Tensor* t) {
+  if (t == nullptr || t->dtype() != DTypeOf<T>::value || t->count() != 1) return std::nullopt;
+  return *t->as<T>();
+}
+
+}  // namespace pyinfer

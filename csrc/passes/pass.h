@@ -1,0 +1,22 @@
+// What a pass is. Each has a file of its own, and its place in the list of pipeline.cc.
+#pragma once
+
+#include "base/limits.h"
+#include "graph/edit.h"
+
+namespace pyinfer {
+
+struct PassContext {
+  const Limits& limits;
+};
+
+// Each leaves the outputs of the graph as they are (folds of weights: up to rounding).
+void eliminate_common_subexpressions(GraphEdit& edit, const PassContext& ctx);
+void eliminate_dead_code(GraphEdit& edit, const PassContext& ctx);
+void eliminate_identity(GraphEdit& edit, const PassContext& ctx);
+void fold_affine(GraphEdit& edit, const PassContext& ctx);
+void fold_batch_norm(GraphEdit& edit, const PassContext& ctx);
+void fold_constants(GraphEdit& edit, const PassContext& ctx);
+void fold_shapes(GraphEdit& edit, const PassContext& ctx);
+
+}  // namespace pyinfer

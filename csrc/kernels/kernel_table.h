@@ -5,6 +5,8 @@
 #include "base/cpu_features.h"
 #include "kernels/conv.h"
 #include "kernels/conv_transpose.h"
+#include "kernels/convert.h"
+#include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/layout.h"
 
@@ -12,6 +14,8 @@ namespace pyinfer {
 
 struct KernelTable {
   const char* name;
+  ConvertKernels convert;
+  ElementwiseKernels elementwise;
   GemmKernels gemm;
   ConvKernels conv;
   ConvTransposeKernels conv_transpose;

@@ -1,28 +1,11 @@
 // The activations of an epilogue over the vector type, and over rows in place.
 #pragma once
 
-#include "kernels/cpu/simd/vec.h"
+#include "kernels/cpu/math.inl.h"
 #include "kernels/epilogue.h"
 
 namespace pyinfer {
 namespace {
-
-// lesser and greater return their second operand when either is NaN: NaN goes through.
-inline F32 relu(F32 x) {
-  return greater(zero_f32(), x);
-}
-inline F32 clip(F32 x, F32 low, F32 high) {
-  return lesser(high, greater(low, x));
-}
-inline F32 leaky_relu(F32 x, F32 alpha) {
-  return greater(zero_f32(), x) + alpha * lesser(zero_f32(), x);
-}
-inline F32 hard_sigmoid(F32 x, F32 alpha, F32 beta) {
-  return clip(fma(alpha, x, beta), zero_f32(), splat(1.0f));
-}
-inline F32 hard_swish(F32 x) {
-  return x * hard_sigmoid(x, splat(1.0f / 6.0f), splat(0.5f));
-}
 
 template <class F>
 void map_rows(float* c, int64_t ldc, int rows, int64_t columns, F f) {
@@ -36,12 +19,12 @@ void map_rows(float* c, int64_t ldc, int rows, int64_t columns, F f) {
 
 // c(i,j) = activation(c(i,j)) on `rows` rows, ldc floats apart.
 inline void activate_rows(float* c, int64_t ldc, int rows, int64_t columns, const Epilogue& e) {
-  const F32 alpha = splat(e.alpha), beta = splat(e.beta);
+  const float alpha = e.alpha, beta = e.beta;
   switch (e.activation) {
     case Activation::kNone: break;
     case Activation::kRelu: map_rows(c, ldc, rows, columns, [](F32 x) { return relu(x); }); break;
     case Activation::kClip:
-      map_rows(c, ldc, rows, columns, [=](F32 x) { return clip(x, alpha, beta); });
+      map_rows(c, ldc, rows, columns, [=](F32 x) { return at_most(at_least(x, alpha), beta); });
       break;
     case Activation::kLeakyRelu:
       map_rows(c, ldc, rows, columns, [=](F32 x) { return leaky_relu(x, alpha); });

@@ -3,6 +3,8 @@
 
 #include "kernels/cpu/conv.inl.h"
 #include "kernels/cpu/conv_transpose.inl.h"
+#include "kernels/cpu/convert.inl.h"
+#include "kernels/cpu/elementwise.inl.h"
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/layout.inl.h"
 #include "kernels/cpu/simd/vec.h"
@@ -14,6 +16,8 @@ namespace {
 constexpr KernelTable make_table(const char* name) {
   return {
       .name = name,
+      .convert = kConvert,
+      .elementwise = kElementwise,
       .gemm = kGemmKernels,
       .conv = kConvKernels,
       .conv_transpose = kConvTransposeKernels,

@@ -1,7 +1,32 @@
-// The vector type of the kernel bodies: F32, always 16 virtual lanes (two AVX2 registers, one
-// AVX-512, four NEON, an array in the portable baseline), so that every instruction set runs
-// the same arithmetic in the same order. Exactly one instruction set is chosen by the flags under
-// which a kernels/cpu/isa_*.cc file is compiled; everything lives in an anonymous namespace.
+// The vector types of the kernel bodies, always 16 virtual lanes (two AVX2 registers, one AVX-512, four
+// NEON, four 16-byte compiler vectors in the portable baseline), so that every instruction set runs the
+// same arithmetic in the same order. Exactly one instruction set is chosen by the flags under which a
+// kernels/cpu/isa_*.cc file is compiled; everything lives in an anonymous namespace.
+//
+// Every instruction set provides, with the same results in every lane (the baseline's fma excepted):
+//
+//   F32   16 floats             I32   16 int32, two's complement
+//   F64   16 doubles            M32   16 truth values, from comparisons
+//
+//   splat zero_f32 load store load_n store_n     one F32; the _n forms touch only the first n lanes,
+//   load_f16 load_bf16 store_f16 store_bf16 .._n 1 <= n <= 16, and load zero in the rest
+//   splat_i32 load_i32 store_i32 iota_i32
+//   + - * / unary- fma(a,b,c)=a*b+c  fnma(a,b,c)=c-a*b
+//   abs sqrt round (to nearest, ties to even) floor ceil trunc copysign(magnitude, sign)
+//   lesser(a,b)  a < b ? a : b   b when either is NaN; one instruction on x86
+//   greater(a,b) a > b ? a : b   likewise
+//   min max      NaN when either is NaN
+//   < <= > >= == !=              as IEEE: only != is true on NaN
+//   is_nan first_lanes(n)        M32;  & | ! on M32;  any(m) all(m)
+//   select(m,a,b)                m ? a : b, for F32, I32 and F64
+//   as_i32 as_f32                the same bits
+//   to_f32(I32)  to_i32(F32)     the latter rounds to nearest even; out of range and NaN: INT32_MIN
+//   I32: + - & | ^  shift_left<k> shift_right<k> (arithmetic) shift_right_logical<k>  == >
+//   widen(F32) narrow(F64) to_f64(I32) to_i32(F64) splat_f64 + - * / fma fnma sqrt lesser greater on F64
+//   exp2_f64(I32)                2^n as F64, -1022 <= n <= 1023
+//   lane0(F32)                   lane 0 as a float
+//   reduce_add reduce_mul reduce_min reduce_max
+//       the tree: lanes i and i+8, then i and i+4, i and i+2, i and i+1. min and max propagate NaN.
 #pragma once
 
 #if defined(PYINFER_ISA_AVX2)
@@ -9,3 +34,34 @@
 #else
   #include "kernels/cpu/simd/vec_baseline.h"
 #endif
+
+namespace pyinfer {
+namespace {
+
+inline F32 load_n(const float* p, int n, F32 rest) {
+  return select(first_lanes(n), load_n(p, n), rest);
+}
+
+#define PYINFER_HALF_TAIL(T, suffix)                          \
+  inline F32 load_##suffix##_n(const T* p, int n) {           \
+    uint16_t buffer[16] = {};                                 \
+    for (int i = 0; i < n; ++i) buffer[i] = p[i].bits;        \
+    return load_##suffix(reinterpret_cast<const T*>(buffer)); \
+  }                                                           \
+  inline void store_##suffix##_n(T* p, F32 v, int n) {        \
+    uint16_t buffer[16];                                      \
+    store_##suffix(reinterpret_cast<T*>(buffer), v);          \
+    for (int i = 0; i < n; ++i) p[i].bits = buffer[i];        \
+  }
+PYINFER_HALF_TAIL(Float16, f16)
+PYINFER_HALF_TAIL(BFloat16, bf16)
+#undef PYINFER_HALF_TAIL
+
+// A scalar function of the same bits as the vector one: lanes are independent.
+template <class Fn>
+inline float scalar(Fn fn, float x) {
+  return lane0(fn(splat(x)));
+}
+
+}  // namespace
+}  // namespace pyinfer

@@ -9,6 +9,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/layout.h"
+#include "kernels/pool.h"
 
 namespace pyinfer {
 
@@ -20,6 +21,7 @@ struct KernelTable {
   ConvKernels conv;
   ConvTransposeKernels conv_transpose;
   LayoutKernels layout;
+  PoolKernels pool;
 };
 
 // The table of `isa`. Precondition: available_isas() contains it.

@@ -5,7 +5,10 @@
 #include <random>
 #include <vector>
 
+#include "base/cpu_features.h"
 #include "kernels/epilogue.h"
+#include "kernels/kernel_table.h"
+#include "kernels/window.h"
 
 namespace pyinfer::test {
 
@@ -25,6 +28,40 @@ class Random {
  private:
   std::mt19937 engine_;
 };
+
+// Calls f(kernel table) for every instruction set this CPU has.
+template <class F>
+void for_each_isa(F f) {
+  for (Isa isa : available_isas()) f(kernel_table(isa));
+}
+
+struct Axis {
+  int64_t input, kernel, stride = 1, dilation = 1, pad = 0, pad_end = 0;
+};
+
+inline Window window(const std::vector<Axis>& axes) {
+  Window w;
+  w.rank = static_cast<int>(axes.size());
+  for (int d = 0; d < w.rank; ++d) {
+    const Axis& a = axes[d];
+    w.input[d] = a.input;
+    w.kernel[d] = a.kernel;
+    w.stride[d] = a.stride;
+    w.dilation[d] = a.dilation;
+    w.pad[d] = a.pad;
+    w.output[d] = (a.input + a.pad + a.pad_end - a.dilation * (a.kernel - 1) - 1) / a.stride + 1;
+  }
+  return w;
+}
+
+// A small axis on which the window fits at least once.
+inline Axis random_axis(Random& random) {
+  for (;;) {
+    const Axis a{random.integer(1, 12), random.integer(1, 5), random.integer(1, 3),
+                 random.integer(1, 2),  random.integer(0, 3), random.integer(0, 3)};
+    if (a.input + a.pad + a.pad_end >= a.dilation * (a.kernel - 1) + 1) return a;
+  }
+}
 
 // One epilogue per activation, without bias or residual.
 inline std::vector<Epilogue> all_activations() {

@@ -11,11 +11,6 @@
 namespace pyinfer::test {
 namespace {
 
-template <class F>
-void for_each_isa(F f) {
-  for (Isa isa : available_isas()) f(kernel_table(isa));
-}
-
 enum class Kind { kConv, kDepthwise, kTranspose };
 
 struct Data {
@@ -104,32 +99,8 @@ void run_and_check(const ConvShape& s, const Options& o, uint32_t seed) {
   });
 }
 
-struct Axis {
-  int64_t input, kernel, stride = 1, dilation = 1, pad = 0, pad_end = 0;
-};
-
-ConvShape shape(std::vector<Axis> axes, int64_t batch, int64_t in, int64_t out, int64_t groups = 1) {
-  ConvShape s{.window = {}, .batch = batch, .in_channels = in, .out_channels = out, .groups = groups};
-  Window& w = s.window;
-  w.rank = static_cast<int>(axes.size());
-  for (int d = 0; d < w.rank; ++d) {
-    const Axis& a = axes[d];
-    w.input[d] = a.input;
-    w.kernel[d] = a.kernel;
-    w.stride[d] = a.stride;
-    w.dilation[d] = a.dilation;
-    w.pad[d] = a.pad;
-    w.output[d] = (a.input + a.pad + a.pad_end - a.dilation * (a.kernel - 1) - 1) / a.stride + 1;
-  }
-  return s;
-}
-
-Axis random_axis(Random& random) {
-  for (;;) {
-    const Axis a{random.integer(1, 12), random.integer(1, 5), random.integer(1, 3),
-                 random.integer(1, 2),  random.integer(0, 3), random.integer(0, 3)};
-    if (a.input + a.pad + a.pad_end >= a.dilation * (a.kernel - 1) + 1) return a;
-  }
+ConvShape shape(const std::vector<Axis>& axes, int64_t batch, int64_t in, int64_t out, int64_t groups = 1) {
+  return {.window = window(axes), .batch = batch, .in_channels = in, .out_channels = out, .groups = groups};
 }
 
 TEST(conv_random_shapes) {

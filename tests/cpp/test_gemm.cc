@@ -69,11 +69,6 @@ std::vector<float> run_and_check(const KernelTable& table, const Problem& p, uin
   return c;
 }
 
-template <class F>
-void for_each_isa(F f) {
-  for (Isa isa : available_isas()) f(kernel_table(isa));
-}
-
 const float kPresent = 0;  // stands for "there is one" in Problem::epilogue
 
 TEST(gemm_every_small_shape) {

@@ -7,6 +7,7 @@
 #include "kernels/cpu/elementwise.inl.h"
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/layout.inl.h"
+#include "kernels/cpu/pool.inl.h"
 #include "kernels/cpu/simd/vec.h"
 #include "kernels/kernel_table.h"
 
@@ -22,6 +23,7 @@ constexpr KernelTable make_table(const char* name) {
       .conv = kConvKernels,
       .conv_transpose = kConvTransposeKernels,
       .layout = kLayoutKernels,
+      .pool = kPoolKernels,
   };
 }
 

@@ -1,0 +1,165 @@
+// Body of the pool family (contract: kernels/pool.h).
+#pragma once
+
+#include "kernels/cpu/window.inl.h"
+#include "kernels/pool.h"
+
+namespace pyinfer {
+namespace {
+
+// Input pixels under one window, padding left out.
+struct PoolTaps {
+  const float** pixels;
+  int64_t count;
+};
+
+// Calls f with each pixel (as its index within the image) under the window of p, in order.
+template <class F>
+void for_each_pixel(const Window& w, const PixelCursor& p, F f) {
+  const int last = w.rank - 1;
+  const int64_t begin = last_axis_begin(w, p), width = w.input[last];
+  for_each_input_row(w, p, [&](int64_t row) {
+    if (row < 0) return;
+    for (int64_t k = 0, i = begin; k < w.kernel[last]; ++k, i += w.dilation[last]) {
+      if (i >= 0 && i < width) f(row * width + i);
+    }
+  });
+}
+
+// Taps of the window of p within [-pad, input + pad_end) along every axis.
+inline int64_t padded_count(const PoolArgs& args, const PixelCursor& p) {
+  const Window& w = args.window;
+  int64_t count = 1;
+  for (int d = 0; d < w.rank; ++d) {
+    const int64_t begin = p.at[d] * w.stride[d] - w.pad[d];
+    const int64_t room = w.input[d] + args.pad_end[d] - begin;
+    count *= room <= 0 ? 0 : min_of(w.kernel[d], div_up(room, w.dilation[d]));
+  }
+  return count;
+}
+
+template <class Step, class Finish>
+void pool_channels(const PoolTaps& taps, int64_t channels, float* y, float initial, Step step,
+                   Finish finish) {
+  int64_t c = 0;
+  for (; c + 32 <= channels; c += 32) {
+    F32 a = splat(initial), b = a;
+    for (int64_t t = 0; t < taps.count; ++t) {
+      a = step(a, load(taps.pixels[t] + c));
+      b = step(b, load(taps.pixels[t] + c + 16));
+    }
+    store(y + c, finish(a));
+    store(y + c + 16, finish(b));
+  }
+  for (; c < channels; c += 16) {
+    const int n = static_cast<int>(min_of(16, channels - c));
+    F32 a = splat(initial);
+    for (int64_t t = 0; t < taps.count; ++t) a = step(a, load_n(taps.pixels[t] + c, n));
+    store_n(y + c, finish(a), n);
+  }
+}
+
+inline size_t pool_scratch_bytes(const PoolArgs& args) {
+  return static_cast<size_t>(volume(args.window.kernel, args.window.rank) * 8);
+}
+
+inline void pool_run(const PoolArgs& args, int64_t row_begin, int64_t row_end, void* scratch) {
+  if (row_begin >= row_end) return;
+  const Window& w = args.window;
+  const int64_t image_size = volume(w.input, w.rank) * args.x_stride;
+  const auto keep = [](F32 x) { return x; };
+  PixelCursor pixel = pixel_at(w, row_begin);
+  for (int64_t row = row_begin; row < row_end; ++row, advance(w, pixel)) {
+    PoolTaps taps{.pixels = static_cast<const float**>(scratch), .count = 0};
+    const float* image = args.x + pixel.image * image_size;
+    for_each_pixel(w, pixel, [&](int64_t i) { taps.pixels[taps.count++] = image + i * args.x_stride; });
+    float* y = args.y + row * args.y_stride;
+    switch (args.kind) {
+      case PoolKind::kMax:
+        pool_channels(
+            taps, args.channels, y, -__builtin_inff(), [](F32 a, F32 x) { return max(a, x); }, keep);
+        break;
+      case PoolKind::kAverage: {
+        const int64_t count = args.count_padding ? padded_count(args, pixel) : taps.count;
+        const F32 divisor = splat(static_cast<float>(count));
+        pool_channels(
+            taps, args.channels, y, 0.0f, [](F32 a, F32 x) { return a + x; },
+            [divisor](F32 a) { return a / divisor; });
+        break;
+      }
+      case PoolKind::kL1:
+        pool_channels(
+            taps, args.channels, y, 0.0f, [](F32 a, F32 x) { return a + abs(x); }, keep);
+        break;
+      case PoolKind::kL2:
+        pool_channels(
+            taps, args.channels, y, 0.0f, [](F32 a, F32 x) { return fma(x, x, a); },
+            [](F32 a) { return sqrt(a); });
+        break;
+    }
+  }
+}
+
+inline void pool_max_indices(const PoolArgs& args, int64_t row_begin, int64_t row_end, int64_t* indices,
+                             void* scratch) {
+  if (row_begin >= row_end) return;
+  const Window& w = args.window;
+  const int64_t image_size = volume(w.input, w.rank) * args.x_stride;
+  int64_t* pixels = static_cast<int64_t*>(scratch);
+  PixelCursor cursor = pixel_at(w, row_begin);
+  for (int64_t row = row_begin; row < row_end; ++row, advance(w, cursor)) {
+    int64_t count = 0;
+    for_each_pixel(w, cursor, [&](int64_t i) { pixels[count++] = i; });
+    const float* image = args.x + cursor.image * image_size;
+    for (int64_t c = 0; c < args.channels; ++c) {
+      int64_t best = count > 0 ? pixels[0] : -1;
+      for (int64_t t = 1; t < count; ++t) {
+        const float old = image[best * args.x_stride + c], x = image[pixels[t] * args.x_stride + c];
+        if (x > old || (x != x && old == old)) best = pixels[t];
+      }
+      indices[row * args.channels + c] = best;
+    }
+  }
+}
+
+// Sixteen channels, or the first n of them.
+template <class Load>
+F32 average_channels(const GlobalAverageArgs& args, int64_t channel, Load get) {
+  F32 total = zero_f32();
+  for (int64_t block = 0; block < args.pixels; block += 64) {
+    F32 sum[4] = {zero_f32(), zero_f32(), zero_f32(), zero_f32()};
+    const float* x = args.x + block * args.x_stride + channel;
+    const int64_t count = min_of(64, args.pixels - block);
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4, x += 4 * args.x_stride) {
+#pragma GCC unroll 4
+      for (int l = 0; l < 4; ++l) sum[l] = sum[l] + get(x + l * args.x_stride);
+    }
+#pragma GCC unroll 3
+    for (int l = 0; l < 3; ++l) {
+      if (i + l < count) sum[l] = sum[l] + get(x + l * args.x_stride);
+    }
+    total = total + ((sum[0] + sum[1]) + (sum[2] + sum[3]));
+  }
+  return total / splat(static_cast<float>(args.pixels));
+}
+
+inline void pool_global_average(const GlobalAverageArgs& args, int64_t channel_begin, int64_t channel_end) {
+  int64_t c = channel_begin;
+  for (; c + 16 <= channel_end; c += 16) {
+    store(args.y + c, average_channels(args, c, [](const float* p) { return load(p); }));
+  }
+  if (const int n = static_cast<int>(channel_end - c); n > 0) {
+    store_n(args.y + c, average_channels(args, c, [n](const float* p) { return load_n(p, n); }), n);
+  }
+}
+
+constexpr PoolKernels kPoolKernels = {
+    .scratch_bytes = pool_scratch_bytes,
+    .run = pool_run,
+    .max_indices = pool_max_indices,
+    .global_average = pool_global_average,
+};
+
+}  // namespace
+}  // namespace pyinfer

@@ -397,19 +397,5 @@ inline void transpose_16x16(const float* src, int64_t src_stride, float* dst, in
   }
 }
 
-// NaN when either is NaN.
-inline F32 max(F32 a, F32 b) {
-  const F32 m = greater(a, b);  // b when either is NaN
-  return {_mm256_blendv_ps(m.lo, a.lo, _mm256_cmp_ps(a.lo, a.lo, _CMP_UNORD_Q)),
-          _mm256_blendv_ps(m.hi, a.hi, _mm256_cmp_ps(a.hi, a.hi, _CMP_UNORD_Q))};
-}
-inline F32 abs(F32 a) {
-  const __m256 sign = _mm256_set1_ps(-0.0f);
-  return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
-}
-inline F32 sqrt(F32 a) {
-  return {_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)};
-}
-
 }  // namespace
 }  // namespace pyinfer

@@ -389,19 +389,5 @@ inline void transpose_16x16(const float* src, int64_t src_stride, float* dst, in
   }
 }
 
-// NaN when either is NaN.
-inline F32 max(F32 a, F32 b) {
-  for (int i = 0; i < 16; ++i) a.v[i] = a.v[i] > b.v[i] || a.v[i] != a.v[i] ? a.v[i] : b.v[i];
-  return a;
-}
-inline F32 abs(F32 a) {
-  for (int i = 0; i < 16; ++i) a.v[i] = __builtin_fabsf(a.v[i]);
-  return a;
-}
-inline F32 sqrt(F32 a) {
-  for (int i = 0; i < 16; ++i) a.v[i] = __builtin_sqrtf(a.v[i]);
-  return a;
-}
-
 }  // namespace
 }  // namespace pyinfer

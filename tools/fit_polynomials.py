@@ -35,7 +35,9 @@ def minimax(table, goal, rounds):
     weights = [mp.mpf(1)] * len(goal)
     best, best_error = None, mp.inf
     for _ in range(rounds):
-        c = solve([[w * v for v in row] for w, row in zip(weights, table)], [w * g for w, g in zip(weights, goal)])
+        c = solve(
+            [[w * v for v in row] for w, row in zip(weights, table)], [w * g for w, g in zip(weights, goal)]
+        )
         errors = [abs(mp.fdot(c, row) - g) for row, g in zip(table, goal)]
         worst = max(errors)
         if worst < best_error:
@@ -86,7 +88,8 @@ def fit_erf():
         c = solve(rows, rhs)
         p, q = [c[j] for j in range(count_p)], [c[count_p + j] for j in range(count_q)]
         errors = [
-            abs(mp.polyval(p[::-1], x * x) / (1 + x * x * mp.polyval(q[::-1], x * x)) / fx - 1) for x, fx in zip(xs, f)
+            abs(mp.polyval(p[::-1], x * x) / (1 + x * x * mp.polyval(q[::-1], x * x)) / fx - 1)
+            for x, fx in zip(xs, f)
         ]
         worst = max(errors)
         if best is None or worst < best[0]:
@@ -99,16 +102,48 @@ def fit_erf():
 
 def main():
     ln2, relative = mp.log(2), lambda f: lambda x: 1 / abs(f(x))
-    fit("expm1(r) - r: r^2..", range(2, 7), lambda r: mp.expm1(r) - r, relative(mp.expm1), -ln2 / 2, ln2 / 2, to_float)
+    fit(
+        "expm1(r) - r: r^2..",
+        range(2, 7),
+        lambda r: mp.expm1(r) - r,
+        relative(mp.expm1),
+        -ln2 / 2,
+        ln2 / 2,
+        to_float,
+    )
     lo, hi = mp.sqrt(0.5) - 1, mp.sqrt(2) - 1
-    fit("log1p(f) - f + f^2/2: f^3..", range(3, 12), lambda f: mp.log1p(f) - f + f * f / 2, relative(mp.log1p), lo, hi, to_float)
+    fit(
+        "log1p(f) - f + f^2/2: f^3..",
+        range(3, 12),
+        lambda f: mp.log1p(f) - f + f * f / 2,
+        relative(mp.log1p),
+        lo,
+        hi,
+        to_float,
+    )
     top = mp.pi / 4 * mp.mpf("1.0001")
     fit("sin(r) - r: r^3..", [3, 5, 7], lambda r: mp.sin(r) - r, relative(mp.sin), 0, top, to_float)
-    fit("cos(r) - 1 + r^2/2: r^4..", [4, 6, 8], lambda r: mp.cos(r) - 1 + r * r / 2, relative(mp.cos), 0, top, to_float)
+    fit(
+        "cos(r) - 1 + r^2/2: r^4..",
+        [4, 6, 8],
+        lambda r: mp.cos(r) - 1 + r * r / 2,
+        relative(mp.cos),
+        0,
+        top,
+        to_float,
+    )
     fit_erf()
     s = (mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)
     fit("2 atanh(s): s..", range(1, 13, 2), lambda s: 2 * mp.atanh(s), relative(mp.atanh), 0, s, to_double)
-    fit("exp(r) - 1 - r: r^2..", range(2, 9), lambda r: mp.expm1(r) - r, relative(mp.exp), -ln2 / 2, ln2 / 2, to_double)
+    fit(
+        "exp(r) - 1 - r: r^2..",
+        range(2, 9),
+        lambda r: mp.expm1(r) - r,
+        relative(mp.exp),
+        -ln2 / 2,
+        ln2 / 2,
+        to_double,
+    )
     fit("atan(z) - z: z^3..", range(3, 25, 2), lambda z: mp.atan(z) - z, relative(mp.atan), 0, 1, to_double)
     with mp.workprec(400):
         bits = int(mp.floor(2 / mp.pi * mp.mpf(2) ** 256))

@@ -397,18 +397,33 @@ inline void transpose_16x16(const float* src, int64_t src_stride, float* dst, in
   }
 }
 
-// NaN when either is NaN.
-inline F32 max(F32 a, F32 b) {
-  const F32 m = greater(a, b);  // b when either is NaN
-  return {_mm256_blendv_ps(m.lo, a.lo, _mm256_cmp_ps(a.lo, a.lo, _CMP_UNORD_Q)),
-          _mm256_blendv_ps(m.hi, a.hi, _mm256_cmp_ps(a.hi, a.hi, _CMP_UNORD_Q))};
+// The low halves of the products.
+inline I32 operator*(I32 a, I32 b) {
+  return {_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)};
 }
-inline F32 abs(F32 a) {
-  const __m256 sign = _mm256_set1_ps(-0.0f);
-  return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+inline void store_n_i32(int32_t* p, I32 v, int n) {
+  const Tail t = tail_mask(n);
+  _mm256_maskstore_epi32(p, t.lo, v.lo);
+  _mm256_maskstore_epi32(p + 8, t.hi, v.hi);
 }
-inline F32 sqrt(F32 a) {
-  return {_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)};
+
+// 16 pairs of int16.
+struct I16Pairs {
+  __m256i lo, hi;
+};
+inline I16Pairs widen_pairs(const int8_t* p) {
+  const auto* q = reinterpret_cast<const __m128i*>(p);
+  return {_mm256_cvtepi8_epi16(_mm_loadu_si128(q)), _mm256_cvtepi8_epi16(_mm_loadu_si128(q + 1))};
+}
+// The same pair everywhere.
+inline I16Pairs splat_pair(const int16_t* p) {
+  int32_t bits;
+  __builtin_memcpy(&bits, p, sizeof bits);
+  return {_mm256_set1_epi32(bits), _mm256_set1_epi32(bits)};
+}
+// Per lane, a0 * b0 + a1 * b1 in int32: exact unless all four are -32768.
+inline I32 dot_pairs(I16Pairs a, I16Pairs b) {
+  return {_mm256_madd_epi16(a.lo, b.lo), _mm256_madd_epi16(a.hi, b.hi)};
 }
 
 }  // namespace

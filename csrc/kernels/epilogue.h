@@ -7,6 +7,7 @@
 
 namespace pyinfer {
 
+// Each has the bits of the elementwise kernel of the same name, so that fusing it changes nothing.
 enum class Activation : uint8_t {
   kNone,
   kRelu,         // max(x, 0); NaN stays NaN
@@ -14,6 +15,15 @@ enum class Activation : uint8_t {
   kLeakyRelu,    // x >= 0 ? x : alpha * x
   kHardSigmoid,  // max(0, min(1, alpha * x + beta)), the inner step fused
   kHardSwish,    // x * hard_sigmoid(x) with alpha = 1/6, beta = 1/2
+  kSigmoid,
+  kTanh,
+  kSilu,      // x * sigmoid(x)
+  kSwish,     // x * sigmoid(alpha * x)
+  kGeluErf,   // x / 2 * (1 + erf(x / sqrt 2))
+  kGeluTanh,  // its approximation by tanh
+  kMish,      // x * tanh(softplus(x))
+  kSoftplus,  // ln(1 + exp x)
+  kElu,       // x > 0 ? x : alpha * (exp(x) - 1)
 };
 
 struct Epilogue {

@@ -4,10 +4,12 @@
 
 #include "base/cpu_features.h"
 #include "kernels/conv.h"
+#include "kernels/conv_s8.h"
 #include "kernels/conv_transpose.h"
 #include "kernels/convert.h"
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
+#include "kernels/gemm_s8.h"
 #include "kernels/layout.h"
 #include "kernels/pool.h"
 
@@ -22,6 +24,8 @@ struct KernelTable {
   ConvTransposeKernels conv_transpose;
   LayoutKernels layout;
   PoolKernels pool;
+  GemmS8Kernels gemm_s8;
+  ConvS8Kernels conv_s8;
 };
 
 // The table of `isa`. Precondition: available_isas() contains it.

@@ -15,6 +15,7 @@ enum class PoolKind : uint8_t {
   kAverage,  // sum / count
   kL1,       // sum |x|
   kL2,       // sqrt(sum x^2), the squares accumulated by fused multiply-adds
+  kLp,       // (sum |x|^p)^(1/p)
 };
 
 struct PoolArgs {
@@ -28,6 +29,7 @@ struct PoolArgs {
   // kAverage divides by the number of taps in [-pad, input + pad_end) if true, in [0, input) if false.
   bool count_padding = false;
   int64_t pad_end[kMaxSpatialRank] = {};
+  float p = 2.0f;  // of kLp, not 0
 };
 
 struct GlobalAverageArgs {

@@ -72,6 +72,15 @@ inline std::vector<Epilogue> all_activations() {
       {.activation = Activation::kLeakyRelu, .alpha = 0.125f},
       {.activation = Activation::kHardSigmoid, .alpha = 0.2f, .beta = 0.5f},
       {.activation = Activation::kHardSwish},
+      {.activation = Activation::kSigmoid},
+      {.activation = Activation::kTanh},
+      {.activation = Activation::kSilu},
+      {.activation = Activation::kSwish, .alpha = 1.5f},
+      {.activation = Activation::kGeluErf},
+      {.activation = Activation::kGeluTanh},
+      {.activation = Activation::kMish},
+      {.activation = Activation::kSoftplus},
+      {.activation = Activation::kElu, .alpha = 0.75f},
   };
 }
 

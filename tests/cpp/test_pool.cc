@@ -13,7 +13,7 @@ namespace {
 double reference_pool(const PoolArgs& args, int64_t row, int64_t channel) {
   const Window& w = args.window;
   const int64_t in_size = spatial_size(w.input, w.rank), out_size = spatial_size(w.output, w.rank);
-  double best = -INFINITY, sum = 0, squares = 0, absolute = 0;
+  double best = -INFINITY, sum = 0, squares = 0, absolute = 0, powers = 0;
   int64_t count = 0;
   reference::for_each_tap(w, row % out_size, [&](int64_t, int64_t pixel) {
     const double x = args.x[(row / out_size * in_size + pixel) * args.x_stride + channel];
@@ -21,6 +21,7 @@ double reference_pool(const PoolArgs& args, int64_t row, int64_t channel) {
     sum += x;
     absolute += std::abs(x);
     squares += x * x;
+    powers += std::pow(std::abs(x), args.p);
     ++count;
   });
   if (args.count_padding) {
@@ -38,6 +39,7 @@ double reference_pool(const PoolArgs& args, int64_t row, int64_t channel) {
     case PoolKind::kAverage: return sum / static_cast<double>(count);
     case PoolKind::kL1: return absolute;
     case PoolKind::kL2: return std::sqrt(squares);
+    case PoolKind::kLp: return std::pow(powers, 1.0 / args.p);
   }
   return NAN;
 }
@@ -62,10 +64,11 @@ TEST(pool_random_shapes) {
     }
     args.x = x.data() + 1;
     const int64_t rows = args.batch * spatial_size(w.output, w.rank);
-    for (PoolKind kind : {PoolKind::kMax, PoolKind::kAverage, PoolKind::kL1, PoolKind::kL2}) {
+    for (PoolKind kind : {PoolKind::kMax, PoolKind::kAverage, PoolKind::kL1, PoolKind::kL2, PoolKind::kLp}) {
       for (bool count_padding : {false, true}) {
         if (count_padding && kind != PoolKind::kAverage) continue;
         args.kind = kind;
+        args.p = 3.0f;
         args.count_padding = count_padding;
         for_each_isa([&](const KernelTable& table) {
           std::vector<float> y(rows * args.y_stride + 1, 777.0f);

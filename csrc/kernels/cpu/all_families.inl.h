@@ -2,10 +2,12 @@
 #pragma once
 
 #include "kernels/cpu/conv.inl.h"
+#include "kernels/cpu/conv_s8.inl.h"
 #include "kernels/cpu/conv_transpose.inl.h"
 #include "kernels/cpu/convert.inl.h"
 #include "kernels/cpu/elementwise.inl.h"
 #include "kernels/cpu/gemm.inl.h"
+#include "kernels/cpu/gemm_s8.inl.h"
 #include "kernels/cpu/layout.inl.h"
 #include "kernels/cpu/pool.inl.h"
 #include "kernels/cpu/simd/vec.h"
@@ -24,6 +26,8 @@ constexpr KernelTable make_table(const char* name) {
       .conv_transpose = kConvTransposeKernels,
       .layout = kLayoutKernels,
       .pool = kPoolKernels,
+      .gemm_s8 = kGemmS8Kernels,
+      .conv_s8 = kConvS8Kernels,
   };
 }
 

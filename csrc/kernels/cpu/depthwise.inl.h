@@ -30,6 +30,8 @@ void depthwise_pixels(const ConvArgs& args, Address at, int64_t taps, int count,
                       const float* residual) {
   const int64_t channels = args.shape.in_channels;
   const Epilogue& e = args.epilogue;
+  const bool clamped = is_clamp(e);
+  const Clamp clamp(e);
   const auto block = [&](int64_t c, auto get, auto put) {
     F32 acc[kDepthwisePixels];
 #pragma GCC unroll 4
@@ -46,7 +48,7 @@ void depthwise_pixels(const ConvArgs& args, Address at, int64_t taps, int count,
       if (i < count) {
         if (e.bias != nullptr) acc[i] = acc[i] + bias;
         if (residual != nullptr) acc[i] = acc[i] + get(residual + i * e.residual_stride + c);
-        if (e.activation == Activation::kRelu) acc[i] = relu(acc[i]);
+        if (clamped) acc[i] = clamp(acc[i]);
         put(y + i * args.y_stride + c, acc[i]);
       }
     }
@@ -61,7 +63,7 @@ void depthwise_pixels(const ConvArgs& args, Address at, int64_t taps, int count,
         c, [rest](const float* p) { return load_n(p, rest); },
         [rest](float* p, F32 v) { store_n(p, v, rest); });
   }
-  if (e.activation > Activation::kRelu) activate_rows(y, args.y_stride, count, channels, e);
+  if (e.activation > Activation::kClip) activate_rows(y, args.y_stride, count, channels, e);
 }
 
 inline int64_t depthwise_zeros(const ConvArgs& args) {

@@ -112,11 +112,12 @@ void matrix_tile(const MatrixTile& t) {
       for (int p = 0; p < P; ++p) acc[r][p] = acc[r][p] + load_c(t.residual + r * e.residual_stride, p);
     }
   }
-  if (t.finish && e.activation == Activation::kRelu) {
+  if (t.finish && is_clamp(e)) {
+    const Clamp clamp(e);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) acc[r][p] = relu(acc[r][p]);
+      for (int p = 0; p < P; ++p) acc[r][p] = clamp(acc[r][p]);
     }
   }
 #pragma GCC unroll 16
@@ -132,7 +133,7 @@ void matrix_tile(const MatrixTile& t) {
     }
   }
   // The costlier activations take a second pass over the tile, which is still in the first cache.
-  if (t.finish && e.activation > Activation::kRelu) {
+  if (t.finish && e.activation > Activation::kClip) {
     activate_rows(t.c, t.ldc, R, 16 * (P - 1) + columns, e);
   }
 }

@@ -1,6 +1,7 @@
 // Body of the pool family (contract: kernels/pool.h).
 #pragma once
 
+#include "kernels/cpu/math.inl.h"
 #include "kernels/cpu/window.inl.h"
 #include "kernels/pool.h"
 
@@ -68,6 +69,7 @@ inline void pool_run(const PoolArgs& args, int64_t row_begin, int64_t row_end, v
   const Window& w = args.window;
   const int64_t image_size = volume(w.input, w.rank) * args.x_stride;
   const auto keep = [](F32 x) { return x; };
+  const F32 p = splat(args.p), root = splat(1.0f / args.p);
   PixelCursor pixel = pixel_at(w, row_begin);
   for (int64_t row = row_begin; row < row_end; ++row, advance(w, pixel)) {
     PoolTaps taps{.pixels = static_cast<const float**>(scratch), .count = 0};
@@ -95,6 +97,11 @@ inline void pool_run(const PoolArgs& args, int64_t row_begin, int64_t row_end, v
         pool_channels(
             taps, args.channels, y, 0.0f, [](F32 a, F32 x) { return fma(x, x, a); },
             [](F32 a) { return sqrt(a); });
+        break;
+      case PoolKind::kLp:
+        pool_channels(
+            taps, args.channels, y, 0.0f, [p](F32 a, F32 x) { return a + pow(abs(x), p); },
+            [root](F32 a) { return pow(a, root); });
         break;
     }
   }

@@ -7,6 +7,11 @@
 namespace pyinfer::reference {
 
 namespace {
+// x * gate in the limit: 0 where the gate closes at minus infinity.
+double gated(double x, double gate) {
+  return gate == 0 ? 0 : x * gate;
+}
+
 double activate(const Epilogue& e, double x) {
   if (std::isnan(x)) return x;
   const double a = e.alpha, b = e.beta;
@@ -17,6 +22,16 @@ double activate(const Epilogue& e, double x) {
     case Activation::kLeakyRelu: return x >= 0 ? x : a * x;
     case Activation::kHardSigmoid: return std::clamp(a * x + b, 0.0, 1.0);
     case Activation::kHardSwish: return x * std::clamp(x / 6 + 0.5, 0.0, 1.0);
+    case Activation::kSigmoid: return 1 / (1 + std::exp(-x));
+    case Activation::kTanh: return std::tanh(x);
+    case Activation::kSilu: return gated(x, 1 / (1 + std::exp(-x)));
+    case Activation::kSwish: return gated(x, 1 / (1 + std::exp(-a * x)));
+    case Activation::kGeluErf: return gated(x, 0.5 * (1 + std::erf(x * std::sqrt(0.5))));
+    case Activation::kGeluTanh:
+      return gated(x, 0.5 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))));
+    case Activation::kMish: return gated(x, std::tanh(std::log1p(std::exp(x))));
+    case Activation::kSoftplus: return std::log1p(std::exp(x));
+    case Activation::kElu: return x > 0 ? x : a * std::expm1(x);
   }
   return x;
 }

@@ -397,5 +397,34 @@ inline void transpose_16x16(const float* src, int64_t src_stride, float* dst, in
   }
 }
 
+// The low halves of the products.
+inline I32 operator*(I32 a, I32 b) {
+  return {_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)};
+}
+inline void store_n_i32(int32_t* p, I32 v, int n) {
+  const Tail t = tail_mask(n);
+  _mm256_maskstore_epi32(p, t.lo, v.lo);
+  _mm256_maskstore_epi32(p + 8, t.hi, v.hi);
+}
+
+// 16 pairs of int16.
+struct I16Pairs {
+  __m256i lo, hi;
+};
+inline I16Pairs widen_pairs(const int8_t* p) {
+  const auto* q = reinterpret_cast<const __m128i*>(p);
+  return {_mm256_cvtepi8_epi16(_mm_loadu_si128(q)), _mm256_cvtepi8_epi16(_mm_loadu_si128(q + 1))};
+}
+// The same pair everywhere.
+inline I16Pairs splat_pair(const int16_t* p) {
+  int32_t bits;
+  __builtin_memcpy(&bits, p, sizeof bits);
+  return {_mm256_set1_epi32(bits), _mm256_set1_epi32(bits)};
+}
+// Per lane, a0 * b0 + a1 * b1 in int32: exact unless all four are -32768.
+inline I32 dot_pairs(I16Pairs a, I16Pairs b) {
+  return {_mm256_madd_epi16(a.lo, b.lo), _mm256_madd_epi16(a.hi, b.hi)};
+}
+
 }  // namespace
 }  // namespace pyinfer

@@ -389,5 +389,36 @@ inline void transpose_16x16(const float* src, int64_t src_stride, float* dst, in
   }
 }
 
+// The low halves of the products.
+inline I32 operator*(I32 a, I32 b) {
+  return {{a.q[0] * b.q[0], a.q[1] * b.q[1], a.q[2] * b.q[2], a.q[3] * b.q[3]}};
+}
+inline void store_n_i32(int32_t* p, I32 v, int n) {
+  for (int i = 0; i < n; ++i) p[i] = get(v, i);
+}
+
+// 16 pairs of values in the range of int16.
+struct I16Pairs {
+  Int4 first[4], second[4];
+};
+inline I16Pairs widen_pairs(const int8_t* p) {
+  I16Pairs r;
+  for (int i = 0; i < 16; ++i) {
+    r.first[i / 4][i % 4] = p[2 * i];
+    r.second[i / 4][i % 4] = p[2 * i + 1];
+  }
+  return r;
+}
+// The same pair everywhere.
+inline I16Pairs splat_pair(const int16_t* p) {
+  const Int4 a{p[0], p[0], p[0], p[0]}, b{p[1], p[1], p[1], p[1]};
+  return {{a, a, a, a}, {b, b, b, b}};
+}
+// Per lane, a0 * b0 + a1 * b1 in int32: exact unless all four are -32768.
+inline I32 dot_pairs(I16Pairs a, I16Pairs b) {
+  const auto f = [&](int i) { return (UInt4)(a.first[i] * b.first[i] + a.second[i] * b.second[i]); };
+  return {{f(0), f(1), f(2), f(3)}};
+}
+
 }  // namespace
 }  // namespace pyinfer

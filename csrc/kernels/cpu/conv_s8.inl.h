@@ -1,0 +1,123 @@
+// Body of the conv_s8 family (contract: kernels/conv_s8.h): pixels under a window are gathered while they are
+// widened to 16 bits, which the product of kernels/cpu/gemm_s8.inl.h has to do anyway.
+#pragma once
+
+#include "kernels/conv_s8.h"
+#include "kernels/cpu/gemm_s8.inl.h"
+#include "kernels/cpu/window.inl.h"
+
+namespace pyinfer {
+namespace {
+
+inline int64_t conv_s8_depth(const ConvShape& s) {
+  return volume(s.window.kernel, s.window.rank) * (s.in_channels / s.groups);
+}
+inline int64_t conv_s8_group_size(const ConvShape& s) {
+  return gemm_s8_packed_size(conv_s8_depth(s), s.out_channels / s.groups);
+}
+inline int64_t conv_s8_packed_size(const ConvShape& s) {
+  return s.groups * conv_s8_group_size(s);
+}
+inline size_t conv_s8_scratch_bytes(const ConvShape& s) {
+  return s8_scratch_bytes(conv_s8_depth(s));
+}
+
+inline void conv_s8_pack(const PackConvS8Args& args) {
+  const ConvShape& s = args.shape;
+  const uint8_t* weights = static_cast<const uint8_t*>(args.weights);
+  const uint8_t flip = args.w_signed ? 0 : 0x80;
+  const int64_t taps = volume(s.window.kernel, s.window.rank);
+  const int64_t channels = s.in_channels / s.groups, outputs = s.out_channels / s.groups;
+  const int64_t depth = taps * channels;
+  for (int64_t g = 0; g < s.groups; ++g) {
+    int8_t* out = args.packed + g * conv_s8_group_size(s);
+    for (int64_t panel = 0; panel < div_up(outputs, 16); ++panel) {
+      for (int64_t k = 0; k < s8_depth(depth); ++k) {
+        int8_t* pair = out + panel * 16 * s8_depth(depth) + k / 2 * 32 + k % 2;
+        for (int64_t j = 0; j < 16; ++j) {
+          const int64_t m = panel * 16 + j;
+          const bool inside = m < outputs && k < depth;
+          const int64_t at = ((g * outputs + m) * channels + k % channels) * taps + k / channels;
+          pair[2 * j] = inside ? static_cast<int8_t>(weights[at] ^ flip) : int8_t{0};
+        }
+      }
+    }
+  }
+}
+
+// The channels of one group under the window of p, less the zero point, padding as 0; returns their sum
+// modulo 2^32.
+template <class T>
+uint32_t conv_s8_gather(const Window& w, const PixelCursor& p, const T* image, int64_t pixel_stride,
+                        int64_t channels, int32_t zero, int16_t* out) {
+  const int last = w.rank - 1;
+  const int64_t begin = last_axis_begin(w, p), width = w.input[last], dilation = w.dilation[last];
+  const bool adjacent = dilation == 1 && pixel_stride == channels;
+  uint32_t sum = 0;
+  for_each_input_row(w, p, [&](int64_t row) {
+    const T* pixels = image + row * width * pixel_stride;
+    if (row >= 0 && adjacent && begin >= 0 && begin + w.kernel[last] <= width) {
+      sum += s8_widen(pixels + begin * channels, w.kernel[last] * channels, zero, out);
+      out += w.kernel[last] * channels;
+      return;
+    }
+    for (int64_t k = 0, i = begin; k < w.kernel[last]; ++k, i += dilation, out += channels) {
+      if (row >= 0 && i >= 0 && i < width) {
+        sum += s8_widen(pixels + i * pixel_stride, channels, zero, out);
+      } else {
+        for (int64_t c = 0; c < channels; ++c) out[c] = 0;
+      }
+    }
+  });
+  return sum;
+}
+
+inline void conv_s8_run(const ConvS8Args& args, int64_t row_begin, int64_t row_end, int64_t panel_begin,
+                        int64_t panel_end, void* scratch) {
+  const ConvShape& s = args.shape;
+  const Window& w = s.window;
+  const int64_t channels = s.in_channels / s.groups, outputs = s.out_channels / s.groups;
+  const int64_t panels = div_up(outputs, 16), depth = conv_s8_depth(s);
+  const int64_t image_size = volume(w.input, w.rank) * args.x_stride;
+  const S8Rows rows = s8_rows(depth, scratch);
+  const int64_t block = s8_block_rows(depth);
+  if (panels == 0) return;
+  for (int64_t g = panel_begin / panels; g < s.groups && g * panels < panel_end; ++g) {
+    const int32_t* w_zero = args.w_zero;
+    if (w_zero != nullptr && args.w_zero_per_channel) w_zero += g * outputs;
+    const GemmS8Args product{.m = 0,
+                             .n = outputs,
+                             .k = depth,
+                             .b = args.weights + g * conv_s8_group_size(s),
+                             .b_signed = args.w_signed,
+                             .b_zero = w_zero,
+                             .b_zero_per_column = args.w_zero_per_channel,
+                             .c = args.y + g * outputs,
+                             .ldc = args.y_stride};
+    for (int64_t row = row_begin; row < row_end; row += block) {
+      const int64_t count = min_of(block, row_end - row);
+      PixelCursor pixel = pixel_at(w, row);
+      for (int64_t i = 0; i < count; ++i, advance(w, pixel)) {
+        const uint8_t* image = static_cast<const uint8_t*>(args.x) + pixel.image * image_size + g * channels;
+        int16_t* out = rows.values + i * rows.stride;
+        rows.sums[i] = args.x_signed
+                           ? conv_s8_gather(w, pixel, reinterpret_cast<const int8_t*>(image), args.x_stride,
+                                            channels, args.x_zero, out)
+                           : conv_s8_gather(w, pixel, image, args.x_stride, channels, args.x_zero, out);
+        if (depth < rows.stride) out[depth] = 0;
+      }
+      s8_block(product, rows, row, count, max_of(panel_begin - g * panels, 0),
+               min_of(panel_end - g * panels, panels));
+    }
+  }
+}
+
+constexpr ConvS8Kernels kConvS8Kernels = {
+    .packed_size = conv_s8_packed_size,
+    .pack = conv_s8_pack,
+    .scratch_bytes = conv_s8_scratch_bytes,
+    .run = conv_s8_run,
+};
+
+}  // namespace
+}  // namespace pyinfer

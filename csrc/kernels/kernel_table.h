@@ -9,6 +9,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/layout.h"
+#include "kernels/movement.h"
 #include "kernels/pool.h"
 
 namespace pyinfer {
@@ -21,6 +22,7 @@ struct KernelTable {
   ConvKernels conv;
   ConvTransposeKernels conv_transpose;
   LayoutKernels layout;
+  MovementKernels movement;
   PoolKernels pool;
 };
 

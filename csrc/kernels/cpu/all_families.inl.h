@@ -7,6 +7,7 @@
 #include "kernels/cpu/elementwise.inl.h"
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/layout.inl.h"
+#include "kernels/cpu/movement.inl.h"
 #include "kernels/cpu/pool.inl.h"
 #include "kernels/cpu/simd/vec.h"
 #include "kernels/kernel_table.h"
@@ -23,6 +24,7 @@ constexpr KernelTable make_table(const char* name) {
       .conv = kConvKernels,
       .conv_transpose = kConvTransposeKernels,
       .layout = kLayoutKernels,
+      .movement = kMovementKernels,
       .pool = kPoolKernels,
   };
 }

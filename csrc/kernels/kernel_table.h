@@ -11,6 +11,7 @@
 #include "kernels/gemm.h"
 #include "kernels/gemm_s8.h"
 #include "kernels/layout.h"
+#include "kernels/movement.h"
 #include "kernels/pool.h"
 
 namespace pyinfer {
@@ -23,6 +24,7 @@ struct KernelTable {
   ConvKernels conv;
   ConvTransposeKernels conv_transpose;
   LayoutKernels layout;
+  MovementKernels movement;
   PoolKernels pool;
   GemmS8Kernels gemm_s8;
   ConvS8Kernels conv_s8;

@@ -9,6 +9,7 @@
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/gemm_s8.inl.h"
 #include "kernels/cpu/layout.inl.h"
+#include "kernels/cpu/movement.inl.h"
 #include "kernels/cpu/pool.inl.h"
 #include "kernels/cpu/simd/vec.h"
 #include "kernels/kernel_table.h"
@@ -25,6 +26,7 @@ constexpr KernelTable make_table(const char* name) {
       .conv = kConvKernels,
       .conv_transpose = kConvTransposeKernels,
       .layout = kLayoutKernels,
+      .movement = kMovementKernels,
       .pool = kPoolKernels,
       .gemm_s8 = kGemmS8Kernels,
       .conv_s8 = kConvS8Kernels,

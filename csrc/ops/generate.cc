@@ -38,7 +38,7 @@ class Range final : public Op {
   }
 
   void run(RunContext& ctx) const override {
-    dispatch_range(ctx.dtype(0), [&]<class T>() {
+    dispatch_range(ctx.in(0).dtype, [&]<class T>() {
       T* y = ctx.out<T>(0);
       const T start = *ctx.in<T>(0), delta = *ctx.in<T>(2);
       for (int64_t i = 0, n = ctx.out(0).count(); i < n; ++i) {

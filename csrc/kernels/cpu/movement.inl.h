@@ -7,7 +7,7 @@
 namespace pyinfer {
 namespace {
 
-struct Bytes16 {
+struct Element16 {
   uint64_t v[2];
 };
 
@@ -31,7 +31,7 @@ inline bool with_element(int64_t bytes, const Body& body) {
     case 2: body(uint16_t{}); return true;
     case 4: body(uint32_t{}); return true;
     case 8: body(uint64_t{}); return true;
-    case 16: body(Bytes16{}); return true;
+    case 16: body(Element16{}); return true;
     default: return false;
   }
 }

@@ -268,7 +268,7 @@ struct Pow {
   template <class T>
   static T apply(T a, T b) {
     if constexpr (kIsDouble<T>) {
-      return __builtin_pow(a, b);
+      return pow_f64(a, b);
     } else {
       using U = typename UnsignedOf<T>::type;
       if (b < 0) return a == 1 ? 1 : a == T(-1) ? (b % 2 == 0 ? T(1) : T(-1)) : T(0);

@@ -420,9 +420,9 @@ inline I16Pairs splat_pair(const int16_t* p) {
   const Int4 a{p[0], p[0], p[0], p[0]}, b{p[1], p[1], p[1], p[1]};
   return {{a, a, a, a}, {b, b, b, b}};
 }
-// Per lane, a0 * b0 + a1 * b1 in int32: exact unless all four are -32768.
-inline I32 dot_pairs(I16Pairs a, I16Pairs b) {
-  const auto f = [&](int i) { return (UInt4)(a.first[i] * b.first[i] + a.second[i] * b.second[i]); };
+// Per lane, c + a0 * b0 + a1 * b1 in int32; the products' sum is exact unless all four are -32768.
+inline I32 add_dot_pairs(I32 c, I16Pairs a, I16Pairs b) {
+  const auto f = [&](int i) { return c.q[i] + (UInt4)(a.first[i] * b.first[i] + a.second[i] * b.second[i]); };
   return {{f(0), f(1), f(2), f(3)}};
 }
 

@@ -348,8 +348,8 @@ TEST(broadcast_walks_any_range) {
       return Shape(dims);
     };
     const Shape y(out), shapes[] = {operand(), operand(), operand()};
-    const auto loops = plan_broadcast(y, shapes[0], shapes[1], shapes[2]);
-    CHECK_EQ(loops.count, y.count());
+    const BroadcastWalk<3> loops(y, {&shapes[0], &shapes[1], &shapes[2]});
+    CHECK_EQ(loops.count(), y.count());
     for (int k = 0; k < 3; ++k) CHECK(loops.step(k) == 0 || loops.step(k) == 1);
     // The reference: unravel the output's index, drop the coordinates an operand repeats.
     const auto source = [&](int64_t index, const Shape& s) {
@@ -368,7 +368,7 @@ TEST(broadcast_walks_any_range) {
         y.count() > 0 ? static_cast<int64_t>(rng() % static_cast<uint64_t>(y.count() + 1)) : 0;
     int64_t next = 0;
     for (const auto& [begin, end] : {std::pair{int64_t{0}, cut}, std::pair{cut, y.count()}}) {
-      for_each_run(loops, begin, end, [&](int64_t at, const std::array<int64_t, 3>& offsets, int64_t n) {
+      loops.walk(begin, end, [&](const std::array<int64_t, 3>& offsets, int64_t at, int64_t n) {
         CHECK_EQ(at, next);
         for (int64_t i = 0; i < n; ++i)
           for (int k = 0; k < 3; ++k)
@@ -381,21 +381,11 @@ TEST(broadcast_walks_any_range) {
 }
 
 TEST(broadcast_collapses) {
-  CHECK_EQ(plan_broadcast(Shape{2, 3, 4}, Shape{2, 3, 4}, Shape{2, 3, 4}).rank, 1);
-  CHECK_EQ(plan_broadcast(Shape{2, 3, 4}, Shape{2, 3, 4}, Shape{}).rank, 1);
-  CHECK_EQ(plan_broadcast(Shape{2, 3, 4, 5}, Shape{2, 3, 4, 5}, Shape{3, 1, 1}).rank, 3);
-  CHECK_EQ(plan_broadcast(Shape{2, 3, 4, 5}, Shape{2, 3, 4, 5}, Shape{5}).rank, 2);
-  // [2, 3] + [2, 1]: the second operand is a scalar of each row.
-  const float a[] = {1, 2, 3, 4, 5, 6}, b[] = {10, 20};
-  float y[6];
-  const auto loops = plan_broadcast(Shape{2, 3}, Shape{2, 3}, Shape{2, 1});
-  run_binary(kernels().elementwise.binary(BinaryKind::kAdd, DType::kFloat32), loops, a, b, 4, y, 4, 0, 6);
-  CHECK_EQ(y[2], 13.0f);
-  CHECK_EQ(y[3], 24.0f);
-  const bool c[] = {true, false, true};
-  const auto where = plan_broadcast(Shape{2, 3}, Shape{3}, Shape{2, 3}, Shape{2, 1});
-  run_where(kernels().elementwise, where, c, a, b, 4, y, 0, 6);
-  CHECK_EQ(y[0], 1.0f);
-  CHECK_EQ(y[1], 10.0f);
-  CHECK_EQ(y[4], 20.0f);
+  const auto run = [](const Shape& y, const Shape& a, const Shape& b) {
+    return BroadcastWalk<2>(y, {&a, &b}).run();
+  };
+  CHECK_EQ(run(Shape{2, 3, 4}, Shape{2, 3, 4}, Shape{2, 3, 4}), 24);
+  CHECK_EQ(run(Shape{2, 3, 4}, Shape{2, 3, 4}, Shape{}), 24);
+  CHECK_EQ(run(Shape{2, 3, 4, 5}, Shape{2, 3, 4, 5}, Shape{3, 1, 1}), 20);
+  CHECK_EQ(run(Shape{2, 3, 4, 5}, Shape{2, 3, 4, 5}, Shape{5}), 5);
 }

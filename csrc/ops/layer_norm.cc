@@ -1,0 +1,185 @@
+// LayerNormalization: over the last dimensions, from `axis` on,
+//   d = x - mean x,   y = d / sqrt(mean d^2 + epsilon) * scale + bias;   mean and 1 / sqrt(...) on request.
+// RMSNormalization:  y = x / sqrt(mean x^2 + epsilon) * scale.
+#include <algorithm>
+#include <cmath>
+
+#include "base/math.h"
+#include "ops/elements.h"
+#include "ops/lanes.h"
+#include "ops/op.h"
+
+namespace pyinfer {
+namespace {
+
+constexpr int64_t kGrain = 16384;
+
+// A scale or bias that broadcasts to x, as it is read row by row.
+struct RowOperand {
+  bool per_row = false;  // differs between rows: gathered for each
+  std::array<int64_t, Shape::kMaxRank> strides{};
+};
+
+struct RowState final : StepState {
+  int64_t rows = 0, n = 0;
+  int axis = 0;
+  Shape shape;
+  RowOperand operands[2];
+  int64_t row_buffer = 0;  // elements of scratch of each worker
+};
+
+RowOperand row_operand(const Shape& x, const Shape& s, int axis) {
+  require(s.rank() <= x.rank() && broadcast_shapes(x, s) == x, ErrorCode::kInvalidInput, "a scale or bias of shape ",
+          s.str(), " does not broadcast to ", x.str());
+  RowOperand operand;
+  const auto strides = s.strides();
+  const int lead = x.rank() - s.rank();
+  for (int d = 0; d < s.rank(); ++d) {
+    if (s[d] == 1) continue;
+    operand.strides[static_cast<size_t>(d + lead)] = strides[static_cast<size_t>(d)];
+    operand.per_row |= d + lead < axis;
+  }
+  return operand;
+}
+
+// The elements of an operand for one row of x, in C.
+template <class C>
+void gather_row(const RowState& s, const RowOperand& operand, const TensorView& from, int64_t row, C* to) {
+  const auto element = [&](int64_t i) {
+    int64_t at = 0;
+    for (int d = s.shape.rank() - 1; d >= 0; --d) {
+      at += i % s.shape[d] * operand.strides[static_cast<size_t>(d)];
+      i /= s.shape[d];
+    }
+    return at;
+  };
+  for (int64_t i = 0; i < s.n; ++i) {
+    C value;
+    to[i] = *load_as(from.dtype, from.data, element(row * s.n + i), 1, &value);
+  }
+}
+
+class LayerNorm final : public Op {
+ public:
+  LayerNorm(DType dtype, int64_t axis, float epsilon, bool centered)
+      : dtype_(dtype), axis_(axis), epsilon_(epsilon), centered_(centered) {}
+
+  void plan(PlanContext& ctx) const override {
+    const Shape& x = ctx.shape(0);
+    auto state = std::make_unique<RowState>();
+    state->shape = x;
+    state->axis = x.rank() == 0 ? 0 : normalize_axis(axis_, x.rank());
+    state->rows = x.count(0, state->axis);
+    state->n = x.count(state->axis, x.rank());
+    for (int i : {1, 2})
+      if (ctx.has(i)) state->operands[i - 1] = row_operand(x, ctx.shape(i), state->axis);
+    ctx.output(0, x);
+    Shape reduced = x;
+    for (int d = state->axis; d < x.rank(); ++d) reduced[d] = 1;
+    for (int i : {1, 2})
+      if (ctx.wants(i)) ctx.output(i, reduced);
+    if (x.count() > 0) {
+      // Scale and bias once for all rows, then a row of each, and of x, for every worker.
+      state->row_buffer = round_up(state->n, 16);
+      ctx.scratch((2 + 3 * ctx.workers()) * state->row_buffer * compute_size(dtype_));
+    }
+    ctx.flops(x.count() * 8);
+    ctx.state(std::move(state));
+  }
+
+  void run(RunContext& ctx) const override {
+    with_compute_type(dtype_, [&]<class C>() { run_as<C>(ctx); });
+  }
+
+ private:
+  template <class C>
+  void run_as(RunContext& ctx) const {
+    const auto& s = ctx.state<RowState>();
+    if (s.rows * s.n == 0) return fill_statistics<C>(ctx, s);
+    C* scratch = ctx.scratch_as<C>();
+    const C* shared[2] = {};
+    for (int i : {0, 1}) {
+      if (!ctx.has(i + 1) || s.operands[i].per_row) continue;
+      const TensorView& v = ctx.in(i + 1);
+      C* buffer = scratch + i * s.row_buffer;
+      if (v.count() == s.n) {
+        shared[i] = load_as(v.dtype, v.data, 0, s.n, buffer);
+      } else {
+        gather_row(s, s.operands[i], v, 0, buffer);
+        shared[i] = buffer;
+      }
+    }
+    ctx.parallel(s.rows, std::max<int64_t>(1, kGrain / s.n), [&](int64_t begin, int64_t end, int worker) {
+      C* buffer = scratch + (2 + 3 * worker) * s.row_buffer;
+      for (int64_t row = begin; row < end; ++row) {
+        const C* operand[2];
+        for (int i : {0, 1}) {
+          operand[i] = shared[i];
+          if (operand[i] || !ctx.has(i + 1)) continue;
+          C* to = buffer + (1 + i) * s.row_buffer;
+          gather_row(s, s.operands[i], ctx.in(i + 1), row, to);
+          operand[i] = to;
+        }
+        const C* x = load_as(dtype_, ctx.in(0).data, row * s.n, s.n, buffer);
+        C* y = place_as(ctx.out(0).dtype, ctx.out(0).data, row * s.n, buffer);
+        const auto [mean, inverse] = normalize(x, operand[0], operand[1], y, s.n);
+        store_as(ctx.out(0).dtype, ctx.out(0).data, row * s.n, s.n, y);
+        if (ctx.wants(1)) store_as(ctx.out(1).dtype, ctx.out(1).data, row, 1, &mean);
+        if (ctx.wants(2)) store_as(ctx.out(2).dtype, ctx.out(2).data, row, 1, &inverse);
+      }
+    });
+  }
+
+  // The mean and inverse deviation of rows without elements.
+  template <class C>
+  void fill_statistics(RunContext& ctx, const RowState& s) const {
+    const C nan = std::numeric_limits<C>::quiet_NaN();
+    for (int i : {1, 2})
+      for (int64_t row = 0; ctx.wants(i) && row < s.rows; ++row)
+        store_as(ctx.out(i).dtype, ctx.out(i).data, row, 1, &nan);
+  }
+
+  template <class C>
+  std::pair<C, C> normalize(const C* x, const C* scale, const C* bias, C* y, int64_t n) const {
+    const C count = static_cast<C>(n);
+    const C mean = centered_ ? lane_sum(x, n) / count : C{0};
+    const C variance = lane_sum(x, n, [=](C v) { return (v - mean) * (v - mean); }) / count;
+    const C inverse = C{1} / std::sqrt(variance + static_cast<C>(epsilon_));
+    if (bias)
+      for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * inverse * scale[i] + bias[i];
+    else
+      for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * inverse * scale[i];
+    return {mean, inverse};
+  }
+
+  DType dtype_;
+  int64_t axis_;
+  float epsilon_;
+  bool centered_;
+};
+
+template <bool kCentered>
+std::unique_ptr<Op> make(NodeContext& ctx) {
+  using enum DType;
+  ctx.expect_inputs(2, kCentered ? 3 : 2);
+  for (int i = 0; i < ctx.num_inputs(); ++i)
+    if (ctx.has_input(i)) ctx.expect_dtype(i, {kFloat32, kFloat64, kFloat16, kBFloat16});
+  const DType stash = ctx.attr_dtype("stash_type", kFloat32);
+  if (stash != kFloat32 && stash != kBFloat16 && stash != kFloat16 && stash != kFloat64)
+    ctx.unsupported("stash_type ", dtype_name(stash), ", expected a floating type");
+  ctx.output(0, kCentered ? ctx.dtype(0) : ctx.dtype(1));
+  for (int i : {1, 2})
+    if (ctx.has_output(i)) ctx.output(i, stash);
+  return std::make_unique<LayerNorm>(ctx.dtype(0), ctx.attr_int("axis", -1), ctx.attr_float("epsilon", 1e-5f),
+                                     kCentered);
+}
+
+}  // namespace
+
+std::span<const OpDef> layer_norm_ops() {
+  static constexpr OpDef kOps[] = {{"", "LayerNormalization", 1, make<true>},
+                                   {"", "RMSNormalization", 1, make<false>}};
+  return kOps;
+}
+
+}  // namespace pyinfer

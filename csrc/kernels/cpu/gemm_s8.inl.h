@@ -159,26 +159,12 @@ void s8_tile(const S8Tile& t) {
 }
 
 using S8TileFn = void (*)(const S8Tile&);
-struct S8TileTable {
-  S8TileFn single[kMaxTileRows];  // one panel
-  S8TileFn common[kMaxTileRows];  // as many panels as the tallest tile has
-  S8TileFn widest[kMaxTileRows];  // tile_panels(rows) panels
+template <int R, int P>
+struct MakeS8Tile {
+  static constexpr bool kFits = P == 1 ? R <= kAccumulators : R * P <= kS8WideAccumulators;
+  static constexpr S8TileFn tile = s8_tile<R, P>;
 };
-template <int R>
-constexpr void fill_s8_table(S8TileTable& t) {
-  if constexpr (R > 0) {
-    t.single[R - 1] = s8_tile<R, 1>;
-    t.common[R - 1] = s8_tile<R, tile_panels(kMaxTileRows)>;
-    t.widest[R - 1] = s8_tile<R, tile_panels(R)>;
-    fill_s8_table<R - 1>(t);
-  }
-}
-constexpr S8TileTable make_s8_table() {
-  S8TileTable t{};
-  fill_s8_table<kMaxTileRows>(t);
-  return t;
-}
-constexpr S8TileTable kS8Tiles = make_s8_table();
+constexpr TileTable<S8TileFn> kS8Tiles = make_tile_table<S8TileFn, MakeS8Tile>();
 
 // The zero points of up to kMaxTilePanels panels, as the packed values see them.
 struct S8Zeros {
@@ -199,16 +185,15 @@ struct S8Zeros {
 inline void s8_block(const GemmS8Args& args, const S8Rows& rows, int64_t row, int64_t count,
                      int64_t panel_begin, int64_t panel_end) {
   const RowSplit split(count);
-  const int group = split.tiles == 1 ? tile_panels(static_cast<int>(count)) : tile_panels(kMaxTileRows);
-  const auto& wide = split.tiles == 1 ? kS8Tiles.widest : kS8Tiles.common;
+  if (split.tiles == 0) return;
   const int64_t panel_bytes = s8_panel_bytes(args.k);
   // Each of several tiles fetches its share of the next panel while it computes on these.
   const int64_t lines = panel_bytes / 64;
   const int64_t share = split.tiles > 1 ? div_up(lines, split.tiles) : 0;
-  int panels = group;
+  int panels = 0;
   for (int64_t panel = panel_begin; panel < panel_end; panel += panels) {
-    panels = panel + group <= panel_end ? group : 1;
-    const auto& fns = panels == group ? wide : kS8Tiles.single;
+    const int level = kS8Tiles.level(split.max_height(), panel_end - panel);
+    panels = 1 << level;
     const int64_t column = panel * 16;
     const int columns = static_cast<int>(min_of(args.n - column, 16 * panels));
     const S8Zeros zeros(args, column, columns);
@@ -217,17 +202,17 @@ inline void s8_block(const GemmS8Args& args, const S8Rows& rows, int64_t row, in
     for (int64_t i = 0; i < split.tiles; ++i) {
       const int64_t first = split.first(i);
       if (next != nullptr) prefetch_lines(next, i * share, min_of((i + 1) * share, lines));
-      fns[split.height(i) - 1]({.a = rows.values + first * rows.stride,
-                                .a_stride = rows.stride,
-                                .groups = rows.stride / kS8Group,
-                                .b = b,
-                                .panel_bytes = panel_bytes,
-                                .a_sums = rows.sums + first,
-                                .a_zeros = rows.zeros + first,
-                                .b_zeros = zeros.any ? zeros.values : nullptr,
-                                .c = args.c + (row + first) * args.ldc + column,
-                                .ldc = args.ldc,
-                                .columns = columns - 16 * (panels - 1)});
+      kS8Tiles.tiles[level][split.height(i) - 1]({.a = rows.values + first * rows.stride,
+                                                  .a_stride = rows.stride,
+                                                  .groups = rows.stride / kS8Group,
+                                                  .b = b,
+                                                  .panel_bytes = panel_bytes,
+                                                  .a_sums = rows.sums + first,
+                                                  .a_zeros = rows.zeros + first,
+                                                  .b_zeros = zeros.any ? zeros.values : nullptr,
+                                                  .c = args.c + (row + first) * args.ldc + column,
+                                                  .ldc = args.ldc,
+                                                  .columns = columns - 16 * (panels - 1)});
     }
   }
 }

@@ -31,7 +31,8 @@
 // and for the matrix kernels
 //   kAccumulators                F32 values that fit in registers beside the operands
 //   transpose_16x16              I32 *    store_n_i32
-//   S8Value kS8Group kS8Centred S8Group load_s8_group splat_s8_group add_dot_s8     see cpu/gemm_s8.inl.h
+//   S8Value S8Group kS8Group kS8Centred load_s8_group splat_s8_group add_dot_s8     see cpu/gemm_s8.inl.h
+//   kS8WideAccumulators          I32 values that fit beside the operands of a tile of several panels
 #pragma once
 
 #if defined(PYINFER_ISA_AVX512)

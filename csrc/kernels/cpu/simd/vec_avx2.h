@@ -409,6 +409,7 @@ inline void store_n_i32(int32_t* p, I32 v, int n) {
 
 // 8-bit products: B's 16 columns by 2 k, widened to int16; A's 2 values of k, less the zero point, in int16.
 using S8Value = int16_t;
+constexpr int kS8WideAccumulators = 4;
 constexpr int kS8Group = 2;
 constexpr bool kS8Centred = true;
 struct S8Group {

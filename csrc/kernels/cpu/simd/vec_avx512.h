@@ -368,6 +368,7 @@ inline void store_n_i32(int32_t* p, I32 a, int n) {
 
 // 8-bit products: B's 16 columns by 4 k as stored, A's 4 values of k in uint8.
 using S8Value = uint8_t;
+constexpr int kS8WideAccumulators = 24;
 constexpr int kS8Group = 4;
 constexpr bool kS8Centred = false;
 struct S8Group {
@@ -383,7 +384,9 @@ inline S8Group splat_s8_group(const S8Value* p) {
 }
 // Per lane, c + sum of a_l * b_l modulo 2^32.
 inline I32 add_dot_s8(I32 c, S8Group a, S8Group b) {
-  return {_mm512_dpbusd_epi32(c.v, a.v, b.v)};
+  c.v = _mm512_dpbusd_epi32(c.v, a.v, b.v);
+  asm volatile("" : "+v"(c.v));  // or GCC 12 copies the sums about, and runs out of registers
+  return c;
 }
 
 }  // namespace

@@ -405,6 +405,7 @@ inline void store_n_i32(int32_t* p, I32 v, int n) {
 
 // 8-bit products: B's 16 columns of one k; A's value, less the zero point.
 using S8Value = int16_t;
+constexpr int kS8WideAccumulators = 2;
 constexpr int kS8Group = 1;
 constexpr bool kS8Centred = true;
 using S8Group = I32;

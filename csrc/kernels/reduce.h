@@ -21,7 +21,7 @@ enum class ReduceKind : uint8_t {
   kL1,         // sum |x|
   kL2,         // sqrt(sum x^2)
   kLogSum,     // log(sum x)
-  kLogSumExp,  // m + log(sum exp(x - m)), m the maximum, or 0 where that is infinite
+  kLogSumExp,  // m + log(sum exp(x - m)), m the maximum; m itself where that is infinite or NaN
 };
 
 struct ReduceArgs {

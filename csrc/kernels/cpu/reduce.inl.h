@@ -81,8 +81,9 @@ inline F32 finish_f32(ReduceKind kind, F32 v, int64_t count) {
     default: return v;
   }
 }
-inline F32 finite_or_zero(F32 m) {
-  return select(abs(m) < splat(kInfinity), m, zero_f32());
+// top + log(sum exp(x - top)); an infinite or NaN maximum is the result itself.
+inline F32 finish_log_sum_exp(F32 top, F32 sum) {
+  return select(abs(top) < splat(kInfinity), top + log(sum), top);
 }
 
 // Calls use(lanes) with the accumulation of `kind`; kLogSumExp has none of its own.
@@ -103,10 +104,9 @@ inline void with_lanes(ReduceKind kind, Use use) {
 }
 
 inline float log_sum_exp_row(const float* x, int64_t n) {
-  const float top = fold_row<MaxLanes>(x, n);
-  const F32 shift = finite_or_zero(splat(top));
-  const float sum = fold_row(x, n, ExpLanes{shift});
-  return lane0(shift + log(splat(sum)));
+  const F32 top = splat(fold_row<MaxLanes>(x, n));
+  const float sum = fold_row(x, n, ExpLanes{top});
+  return lane0(finish_log_sum_exp(top, splat(sum)));
 }
 
 // kVectors times 16 columns (`width` of the last 16 when kVectors is 1), all rows.
@@ -125,9 +125,9 @@ void reduce_columns(ReduceKind kind, const float* x, int64_t rows, int64_t strid
   if (kind == ReduceKind::kLogSumExp) {
     fold(MaxLanes{});
     ExpLanes shifted[kVectors];
-    for (int k = 0; k < kVectors; ++k) shifted[k].shift = finite_or_zero(a[k]), a[k] = zero_f32();
+    for (int k = 0; k < kVectors; ++k) shifted[k].shift = a[k], a[k] = zero_f32();
     fold_columns<kVectors>(a, x, rows, stride, shifted, load_at);
-    for (int k = 0; k < kVectors; ++k) a[k] = shifted[k].shift + log(a[k]);
+    for (int k = 0; k < kVectors; ++k) a[k] = finish_log_sum_exp(shifted[k].shift, a[k]);
   } else {
     with_lanes(kind, fold);
   }

@@ -13,6 +13,7 @@
 #include "kernels/layout.h"
 #include "kernels/movement.h"
 #include "kernels/pool.h"
+#include "kernels/quantize.h"
 
 namespace pyinfer {
 
@@ -28,6 +29,7 @@ struct KernelTable {
   PoolKernels pool;
   GemmS8Kernels gemm_s8;
   ConvS8Kernels conv_s8;
+  QuantizeKernels quantize;
 };
 
 // The table of `isa`. Precondition: available_isas() contains it.

@@ -11,6 +11,7 @@
 #include "kernels/cpu/layout.inl.h"
 #include "kernels/cpu/movement.inl.h"
 #include "kernels/cpu/pool.inl.h"
+#include "kernels/cpu/quantize.inl.h"
 #include "kernels/cpu/simd/vec.h"
 #include "kernels/kernel_table.h"
 
@@ -30,6 +31,7 @@ constexpr KernelTable make_table(const char* name) {
       .pool = kPoolKernels,
       .gemm_s8 = kGemmS8Kernels,
       .conv_s8 = kConvS8Kernels,
+      .quantize = kQuantize,
   };
 }
 

@@ -64,7 +64,7 @@ py::object string_array(const Tensor& t) {
   const std::vector<py::ssize_t> shape(t.shape().begin(), t.shape().end());
   py::array flat(py::dtype("O"), std::vector<py::ssize_t>{static_cast<py::ssize_t>(t.count())});
   for (int64_t i = 0; i < t.count(); ++i) flat[py::int_(i)] = items[static_cast<size_t>(i)];
-  return flat.attr("reshape")(py::cast(std::vector<int64_t>(t.shape().begin(), t.shape().end())));
+  return flat.reshape(shape);
 }
 
 py::object to_array(Tensor t) {

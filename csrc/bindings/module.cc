@@ -185,12 +185,41 @@ py::dict summary(Model& model, const std::optional<std::map<std::string, std::ve
   return d;
 }
 
+constexpr const char* kLimitsDoc = R"(What a model file and its inputs may ask for; see pyinfer.load.
+
+Each bound is checked before the memory or the time is spent; pyinfer.LimitExceeded names the one reached.
+
+Parameters
+----------
+max_tensor_bytes : int
+    Bytes of any one tensor, weights and activations alike.
+max_initializer_bytes : int
+    Bytes of all weights together, mapped ones included.
+max_total_bytes : int
+    Bytes of one run: its arena and all values whose size depends on data.
+max_string_bytes : int
+    Bytes of any one string.
+max_nodes : int
+    Nodes, those in subgraphs included, after functions are inlined.
+max_parsed_bytes : int
+    Bytes of the parsed form of a model file, weights excluded.
+max_loop_trips : int
+    Trips of one Loop or Scan in one run.
+max_nesting_depth : int
+    Depth of subgraphs, function calls and nested types.
+
+Raises
+------
+InvalidInput
+    A field is unknown or not an integer.
+)";
+
 }  // namespace
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   register_exceptions(m);
 
-  py::class_<Limits>(m, "Limits")
+  py::class_<Limits>(m, "Limits", kLimitsDoc)
       .def(py::init(&make_limits))
       .def_readwrite("max_tensor_bytes", &Limits::max_tensor_bytes)
       .def_readwrite("max_initializer_bytes", &Limits::max_initializer_bytes)
@@ -213,20 +242,29 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def("dump", &Model::dump)
       .def("summary", &summary, py::arg("shapes").none(true));
 
-  m.def("cpu_isa", [] { return std::string(isa_name(selected_isa())); });
+  m.def(
+      "cpu_isa", [] { return std::string(isa_name(selected_isa())); },
+      "The instruction set of the kernels in use: \"baseline\", \"avx2\"... PYINFER_CPU_ISA forces one.");
   m.def("allocation_count", &allocation_count);
   m.def("pass_names", &pass_names);
-  m.def("supported_operators", [] {
-    py::list list;
-    for (const OpDef& def : all_ops()) list.append(py::make_tuple(def.domain, def.name, def.since_version));
-    return list;
-  });
-  m.def("build_info", [] {
-    py::dict d;
-    d["compiler"] = __VERSION__;
-    py::list isas;
-    for (Isa isa : available_isas()) isas.append(std::string(isa_name(isa)));
-    d["available_isas"] = isas;
-    return d;
-  });
+  m.def(
+      "supported_operators",
+      [] {
+        py::list list;
+        for (const OpDef& def : all_ops())
+          list.append(py::make_tuple(def.domain, def.name, def.since_version));
+        return list;
+      },
+      "All operators that can run, as (domain, name, first opset version) each.");
+  m.def(
+      "build_info",
+      [] {
+        py::dict d;
+        d["compiler"] = __VERSION__;
+        py::list isas;
+        for (Isa isa : available_isas()) isas.append(std::string(isa_name(isa)));
+        d["available_isas"] = isas;
+        return d;
+      },
+      "The compiler, and the instruction sets that this build and this CPU share.");
 }

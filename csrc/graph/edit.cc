@@ -7,6 +7,10 @@
 namespace pyinfer {
 namespace {
 
+void trim(std::vector<ValueId>& ids) {
+  while (!ids.empty() && ids.back() == kNoValue) ids.pop_back();
+}
+
 // `id` becomes a constant of `graph`, and by value of every subgraph that captures it.
 void spread_constant(Graph& graph, ValueId id, const Tensor& tensor) {
   Value& v = graph.value(id);
@@ -84,7 +88,7 @@ ValueId GraphEdit::add(const Node& like, std::string_view op_type, std::vector<V
   Node added;
   added.name = like.name;
   added.op_type = op_type;
-  added.version = like.version;
+  added.version = kNewestOpset;
   added.inputs = std::move(inputs);
   added.attributes = std::move(attributes);
   const ValueId output = add_value();
@@ -99,6 +103,7 @@ void GraphEdit::set_input(NodeId n, size_t index, ValueId id) {
   drop_reader(inputs[index], n);
   inputs[index] = id;
   add_reader(id, n);
+  trim(inputs);
 }
 
 void GraphEdit::set_output(NodeId n, size_t index, ValueId id) {
@@ -108,6 +113,7 @@ void GraphEdit::set_output(NodeId n, size_t index, ValueId id) {
   if (before != kNoValue && producer(before) == n) producer_[static_cast<size_t>(before)] = kNoNode;
   outputs[index] = id;
   if (id != kNoValue) producer_[static_cast<size_t>(id)] = n;
+  trim(outputs);
 }
 
 void GraphEdit::set_inputs(NodeId n, const std::vector<ValueId>& ids) {

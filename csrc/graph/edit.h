@@ -41,12 +41,13 @@ class GraphEdit {
   ValueId add_constant(Tensor tensor, std::string name = {});
   // Where the node is in the list does not matter: finish() puts it before its first reader.
   NodeId add_node(Node node);
-  // Adds a node of the newest form of an ai.onnx operator with one new output, which is returned. `name` and
-  // `version` are those of `like`.
+  // Adds a node of the newest form of an ai.onnx operator with one new output, which is returned. It takes
+  // the name of `like`.
   ValueId add(const Node& like, std::string_view op_type, std::vector<ValueId> inputs,
               std::map<std::string, Attribute, std::less<>> attributes = {});
 
-  // `index` may be one past the inputs (outputs), or more: those between are omitted.
+  // `index` may be one past the inputs (outputs), or more: those between are omitted. Setting the last one to
+  // kNoValue drops it.
   void set_input(NodeId n, size_t index, ValueId id);
   void set_output(NodeId n, size_t index, ValueId id);
   void set_inputs(NodeId n, const std::vector<ValueId>& ids);

@@ -15,6 +15,10 @@ namespace pyinfer {
 
 class Graph;
 
+// The newest operator set of ai.onnx. Import rewrites what is older where the meaning changed
+// (onnx/upgrade.h), so this is the one that operators implement and that passes write.
+inline constexpr int64_t kNewestOpset = 28;
+
 using ValueId = int32_t;
 inline constexpr ValueId kNoValue = -1;  // an omitted optional input or output
 

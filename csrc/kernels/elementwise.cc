@@ -177,6 +177,10 @@ void unary(UnaryKind kind, DType dtype, const void* x, void* y, int64_t n, const
   }
 }
 
+double pow_f64(double x, double y) {
+  return std::pow(x, y);
+}
+
 bool writes_bool(BinaryKind kind) {
   return kind >= BinaryKind::kEqual && kind <= BinaryKind::kXor;
 }

@@ -137,6 +137,9 @@ bool unary_supported(UnaryKind kind, DType dtype);
 // goes through <cmath>. Precondition: unary_supported(kind, dtype).
 void unary(UnaryKind kind, DType dtype, const void* x, void* y, int64_t n, const UnaryParams& params = {});
 
+// <cmath>'s pow. The kernels call it here: files compiled per instruction set stay free of libm.
+double pow_f64(double x, double y);
+
 // True for kinds whose result is bool whatever the operands are.
 bool writes_bool(BinaryKind kind);
 

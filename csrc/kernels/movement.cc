@@ -26,7 +26,8 @@ void join_dims(CopyPlan& p) {
     if (p.dims[d] == 1) erase_dim(p, d);
   for (int d = p.rank - 2; d >= 0; --d) {
     const int64_t n = p.dims[d + 1];
-    if (p.src_strides[d] != n * p.src_strides[d + 1] || p.dst_strides[d] != n * p.dst_strides[d + 1]) continue;
+    if (p.src_strides[d] != n * p.src_strides[d + 1] || p.dst_strides[d] != n * p.dst_strides[d + 1])
+      continue;
     p.dims[d + 1] *= p.dims[d];
     erase_dim(p, d);
   }
@@ -38,7 +39,9 @@ void append_dim(CopyPlan& p, int64_t n, int64_t stride) {
   ++p.rank;
 }
 
-bool is_element(int64_t bytes) { return bytes <= 16 && (bytes & (bytes - 1)) == 0; }
+bool is_element(int64_t bytes) {
+  return bytes <= 16 && (bytes & (bytes - 1)) == 0;
+}
 
 // Moves the dimension that is contiguous in src next to the last one. False when there is none.
 bool find_tiles(CopyPlan& p) {

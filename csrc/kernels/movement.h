@@ -27,10 +27,10 @@ struct CopyPlan {
   int64_t src_strides[kMaxRank] = {};  // bytes
   int64_t dst_strides[kMaxRank] = {};  // bytes
   // A unit is one index of the outer dimensions, times a stretch of the last one (kTiles: of the last two).
-  int64_t chunk = 1;        // of the last dimension
-  int64_t tile_chunk = 1;   // kTiles: of the one before
-  int64_t units = 0;        // zero: nothing to copy
-  int64_t grain = 1;        // units that are worth a thread
+  int64_t chunk = 1;       // of the last dimension
+  int64_t tile_chunk = 1;  // kTiles: of the one before
+  int64_t units = 0;       // zero: nothing to copy
+  int64_t grain = 1;       // units that are worth a thread
 
   // One contiguous piece at the same place on both sides.
   bool contiguous() const { return mode == Mode::kBytes && rank == 1; }
@@ -45,7 +45,8 @@ struct MovementKernels {
   void (*copy)(const CopyPlan& plan, const std::byte* src, std::byte* dst, int64_t begin, int64_t end);
 
   // dst(i) = src(indices(i)) for rows of row_bytes bytes, i in [0, n). Indices are valid; no overlap.
-  void (*gather_rows)(const std::byte* src, int64_t row_bytes, const int64_t* indices, int64_t n, std::byte* dst);
+  void (*gather_rows)(const std::byte* src, int64_t row_bytes, const int64_t* indices, int64_t n,
+                      std::byte* dst);
 
   // dst(i) = value for n elements of element_bytes bytes each, a power of two up to 16.
   void (*fill)(std::byte* dst, int64_t n, const std::byte* value, int64_t element_bytes);

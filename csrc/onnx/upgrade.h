@@ -5,10 +5,8 @@
 
 namespace pyinfer::onnx {
 
-// The newest operator set of ai.onnx whose meanings the operators implement.
-inline constexpr int64_t kNewestOpset = 28;
-
-// Rewrites the nodes of `graph` and of its subgraphs.
+// Rewrites the nodes of `graph` and of its subgraphs. Throws Error(kUnsupported) for a node that no newer
+// form can express, and for one of an operator set newer than kNewestOpset.
 void upgrade(Graph& graph);
 
 }  // namespace pyinfer::onnx

@@ -25,8 +25,8 @@ class Concat final : public Op {
       const Shape& s = ctx.shape(i);
       Shape expected = ctx.shape(0);
       if (s.rank() == expected.rank()) expected[axis] = s[axis];
-      require(s == expected, ErrorCode::kInvalidInput, "cannot concatenate ", ctx.shape(0).str(), " and ", s.str(),
-              " along axis ", axis);
+      require(s == expected, ErrorCode::kInvalidInput, "cannot concatenate ", ctx.shape(0).str(), " and ",
+              s.str(), " along axis ", axis);
       if (i > 0) {
         const auto sum = checked_add(out[axis], s[axis]);
         require(sum.has_value(), ErrorCode::kLimit, "the output is too long along axis ", axis);
@@ -63,7 +63,8 @@ class Split final : public Op {
   void plan(PlanContext& ctx) const override {
     const Shape& in = ctx.shape(0);
     const int axis = normalize_axis(axis_, in.rank());
-    const std::vector<int64_t> sizes = even_ ? even_sizes(in[axis], ctx.num_outputs()) : ctx.require_int64s(1);
+    const std::vector<int64_t> sizes =
+        even_ ? even_sizes(in[axis], ctx.num_outputs()) : ctx.require_int64s(1);
     require(static_cast<int>(sizes.size()) == ctx.num_outputs(), ErrorCode::kInvalidModel, "split has ",
             sizes.size(), " elements for ", ctx.num_outputs(), " outputs");
     int64_t total = 0;

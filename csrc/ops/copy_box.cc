@@ -33,7 +33,8 @@ void copy_box(const RunContext& ctx, const CopyPlan& plan, DType dtype, const vo
     return copy_strings(plan, 0, from, to);
   }
   const auto copy = kernels().movement.copy;
-  ctx.parallel(plan.units, plan.grain, [&](int64_t begin, int64_t end, int) { copy(plan, from, to, begin, end); });
+  ctx.parallel(plan.units, plan.grain,
+               [&](int64_t begin, int64_t end, int) { copy(plan, from, to, begin, end); });
 }
 
 void copy_boxes(const RunContext& ctx) {
@@ -74,8 +75,8 @@ void fill_output(const RunContext& ctx, const TensorView& out, const void* value
   }
   const auto size = static_cast<int64_t>(dtype_size(out.dtype));
   ctx.parallel(n, kGrainBytes / size, [&](int64_t begin, int64_t end, int) {
-    kernels().movement.fill(out.as<std::byte>() + begin * size, end - begin, static_cast<const std::byte*>(value),
-                            size);
+    kernels().movement.fill(out.as<std::byte>() + begin * size, end - begin,
+                            static_cast<const std::byte*>(value), size);
   });
 }
 

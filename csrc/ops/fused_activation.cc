@@ -2,6 +2,7 @@
 
 #include <cfloat>
 #include <cmath>
+#include <numbers>
 
 namespace pyinfer {
 
@@ -20,22 +21,48 @@ FusedActivation fused_activation(const NodeContext& ctx) {
   if (name == "HardSigmoid")
     return {Activation::kHardSigmoid, param(0, "activation_alpha", 0.2f), param(1, "activation_beta", 0.5f)};
   if (name == "HardSwish") return {Activation::kHardSwish, 1.0f / 6.0f, 0.5f};
-  ctx.unsupported("activation '", name, "'; supported: Relu, Clip, LeakyRelu, HardSigmoid, HardSwish");
+  if (name == "Sigmoid") return {Activation::kSigmoid};
+  if (name == "Tanh") return {Activation::kTanh};
+  if (name == "Silu") return {Activation::kSilu};
+  if (name == "Swish") return {Activation::kSwish, param(0, "activation_alpha", 1.0f)};
+  if (name == "Gelu") return {Activation::kGeluErf};
+  if (name == "GeluTanh") return {Activation::kGeluTanh};
+  if (name == "Mish") return {Activation::kMish};
+  if (name == "Softplus") return {Activation::kSoftplus};
+  if (name == "Elu") return {Activation::kElu, param(0, "activation_alpha", 1.0f)};
+  ctx.unsupported("activation '", name,
+                  "'; supported: Relu, Clip, LeakyRelu, HardSigmoid, HardSwish, Sigmoid, Tanh, Silu, Swish, Gelu, "
+                  "GeluTanh, Mish, Softplus, Elu");
 }
 
 double activate(const FusedActivation& a, double x) {
   const auto hard_sigmoid = [](double v, double alpha, double beta) {
     return std::max(0.0, std::min(1.0, std::fma(alpha, v, beta)));
   };
+  const auto sigmoid = [](double v) { return 1.0 / (1.0 + std::exp(-v)); };
+  const auto softplus = [](double v) { return std::max(v, 0.0) + std::log1p(std::exp(-std::fabs(v))); };
   switch (a.kind) {
     case Activation::kNone: return x;
     case Activation::kRelu: return x < 0 ? 0 : x;
-    case Activation::kClip: return x < a.alpha ? a.alpha : x > a.beta ? a.beta : x;
+    case Activation::kClip: {
+      const double low = x < a.alpha ? a.alpha : x;
+      return low > a.beta ? a.beta : low;
+    }
     case Activation::kLeakyRelu: return x >= 0 ? x : a.alpha * x;
     case Activation::kHardSigmoid: return hard_sigmoid(x, a.alpha, a.beta);
     case Activation::kHardSwish: return x * hard_sigmoid(x, 1.0 / 6.0, 0.5);
-    default: fail(ErrorCode::kInternal, "no float64 form of activation ", static_cast<int>(a.kind));
+    case Activation::kSigmoid: return sigmoid(x);
+    case Activation::kTanh: return std::tanh(x);
+    case Activation::kSilu: return x * sigmoid(x);
+    case Activation::kSwish: return x * sigmoid(a.alpha * x);
+    case Activation::kGeluErf: return x / 2 * (1 + std::erf(x / std::numbers::sqrt2));
+    case Activation::kGeluTanh:
+      return x / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+    case Activation::kMish: return x * std::tanh(softplus(x));
+    case Activation::kSoftplus: return softplus(x);
+    case Activation::kElu: return x > 0 ? x : a.alpha * std::expm1(x);
   }
+  return x;
 }
 
 }  // namespace pyinfer

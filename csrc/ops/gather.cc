@@ -12,17 +12,19 @@ namespace {
 constexpr int64_t kGrainBytes = 128 << 10;
 
 // dst(i) = src(rows(i)) for n rows of `row` elements each.
-void gather_rows(const RunContext& ctx, DType dtype, const void* src, int64_t row, const int64_t* rows, int64_t n,
-                 void* dst) {
+void gather_rows(const RunContext& ctx, DType dtype, const void* src, int64_t row, const int64_t* rows,
+                 int64_t n, void* dst) {
   if (row == 0) return;
   if (dtype == DType::kString) {
     for (int64_t i = 0; i < n; ++i)
-      std::copy_n(static_cast<const std::string*>(src) + rows[i] * row, row, static_cast<std::string*>(dst) + i * row);
+      std::copy_n(static_cast<const std::string*>(src) + rows[i] * row, row,
+                  static_cast<std::string*>(dst) + i * row);
     return;
   }
   const int64_t bytes = row * static_cast<int64_t>(dtype_size(dtype));
   if (n * bytes <= kGrainBytes) {  // also reached from within a parallel body
-    kernels().movement.gather_rows(static_cast<const std::byte*>(src), bytes, rows, n, static_cast<std::byte*>(dst));
+    kernels().movement.gather_rows(static_cast<const std::byte*>(src), bytes, rows, n,
+                                   static_cast<std::byte*>(dst));
     return;
   }
   ctx.parallel(n, std::max<int64_t>(1, kGrainBytes / bytes), [&](int64_t begin, int64_t end, int) {
@@ -113,8 +115,8 @@ class GatherND final : public Op {
     require(indices.rank() >= 1 && b < std::min(x.rank(), indices.rank()), ErrorCode::kInvalidInput,
             "data of shape ", x.str(), " and indices of shape ", indices.str(), " with batch_dims=", b);
     for (int i = 0; i < b; ++i)
-      require(x[i] == indices[i], ErrorCode::kInvalidInput, "data of shape ", x.str(), " and indices of shape ",
-              indices.str(), " differ in the first ", b, " dimensions");
+      require(x[i] == indices[i], ErrorCode::kInvalidInput, "data of shape ", x.str(),
+              " and indices of shape ", indices.str(), " differ in the first ", b, " dimensions");
     const int64_t depth = indices[indices.rank() - 1];
     require(depth >= 1 && depth <= x.rank() - b, ErrorCode::kInvalidInput, "indices of shape ", indices.str(),
             " into data of shape ", x.str());

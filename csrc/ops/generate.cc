@@ -30,8 +30,8 @@ class Range final : public Op {
  public:
   void plan(PlanContext& ctx) const override {
     for (int i = 0; i < 3; ++i)
-      require(ctx.require_value(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " must be a scalar, got ",
-              ctx.shape(i).str());
+      require(ctx.require_value(i).count() == 1, ErrorCode::kInvalidInput, "input ", i,
+              " must be a scalar, got ", ctx.shape(i).str());
     int64_t n = 0;
     dispatch_range(ctx.dtype(0), [&]<class T>() { n = count<T>(ctx); });
     ctx.output(0, {n});
@@ -43,7 +43,8 @@ class Range final : public Op {
       const T start = *ctx.in<T>(0), delta = *ctx.in<T>(2);
       for (int64_t i = 0, n = ctx.out(0).count(); i < n; ++i) {
         if constexpr (std::is_integral_v<T>)
-          y[i] = static_cast<T>(static_cast<uint64_t>(start) + static_cast<uint64_t>(i) * static_cast<uint64_t>(delta));
+          y[i] = static_cast<T>(static_cast<uint64_t>(start) +
+                                static_cast<uint64_t>(i) * static_cast<uint64_t>(delta));
         else
           y[i] = narrow<T>(wide(start) + static_cast<double>(i) * wide(delta));
       }
@@ -85,8 +86,8 @@ class Range final : public Op {
       return static_cast<int64_t>(n);
     } else {
       const double n = std::ceil((wide(limit) - wide(start)) / wide(delta));
-      require(!std::isnan(n), ErrorCode::kInvalidInput, "the range from ", wide(start), " to ", wide(limit), " by ",
-              wide(delta), " has no length");
+      require(!std::isnan(n), ErrorCode::kInvalidInput, "the range from ", wide(start), " to ", wide(limit),
+              " by ", wide(delta), " has no length");
       require(n < 0x1p62, ErrorCode::kLimit, "the range has ", n, " elements");
       return n > 0 ? static_cast<int64_t>(n) : 0;
     }
@@ -99,7 +100,8 @@ std::unique_ptr<Op> make_constant_of_shape(NodeContext& ctx) {
   const Tensor* given = ctx.attr_tensor("value");
   constexpr float kZero = 0;
   Tensor value = given ? *given : Tensor::from<float>({}, std::span(&kZero, 1));
-  require(value.count() == 1, ErrorCode::kInvalidModel, "value must have one element, got ", value.shape().str());
+  require(value.count() == 1, ErrorCode::kInvalidModel, "value must have one element, got ",
+          value.shape().str());
   ctx.output(0, value.dtype());
   return std::make_unique<ConstantOfShape>(std::move(value));
 }

@@ -1,6 +1,8 @@
 #include "ops/half.h"
 
-#include "ops/dispatch.h"
+#include <algorithm>
+
+#include "kernels/kernel_table.h"
 
 namespace pyinfer {
 namespace {
@@ -14,17 +16,21 @@ const void* at(DType dtype, const void* p, int64_t i) {
 }  // namespace
 
 void widen(DType dtype, const void* from, float* to, int64_t n) {
-  dispatch<float, Float16, BFloat16>(dtype, [&]<class T>() {
-    const T* p = static_cast<const T*>(from);
-    for (int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(p[i]);
-  });
+  if (dtype == DType::kFloat16)
+    kernels().convert.f16_to_f32(static_cast<const Float16*>(from), to, n);
+  else if (dtype == DType::kBFloat16)
+    kernels().convert.bf16_to_f32(static_cast<const BFloat16*>(from), to, n);
+  else
+    std::copy_n(static_cast<const float*>(from), n, to);
 }
 
 void narrow(DType dtype, const float* from, void* to, int64_t n) {
-  dispatch<float, Float16, BFloat16>(dtype, [&]<class T>() {
-    T* p = static_cast<T*>(to);
-    for (int64_t i = 0; i < n; ++i) p[i] = T(from[i]);
-  });
+  if (dtype == DType::kFloat16)
+    kernels().convert.f32_to_f16(from, static_cast<Float16*>(to), n);
+  else if (dtype == DType::kBFloat16)
+    kernels().convert.f32_to_bf16(from, static_cast<BFloat16*>(to), n);
+  else
+    std::copy_n(from, n, static_cast<float*>(to));
 }
 
 void widen(const RunContext& ctx, DType dtype, const void* from, float* to, int64_t n) {

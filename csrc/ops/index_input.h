@@ -5,12 +5,12 @@
 
 namespace pyinfer {
 
-// out[i] = indices[i], in [0, size) after a negative one has counted from the end. Throws Error(kInvalidInput)
-// for one outside [-size, size).
+// out[i] = indices[i], in [0, size) after a negative one has counted from the end. Throws
+// Error(kInvalidInput) for one outside [-size, size).
 void read_indices(const TensorView& indices, int64_t size, int64_t* out);
 
-// at[i] becomes the offset in an array of shape `data` of the element at i with i[axis] = at[i], for every i of
-// the box `shape`.
+// at[i] becomes the offset in an array of shape `data` of the element at i with i[axis] = at[i], for every i
+// of the box `shape`.
 void element_offsets(const Shape& shape, const Shape& data, int axis, int64_t* at);
 
 // The last dimension of int64 `indices` holds tuples that index the dimensions of `data` after `batch_dims`

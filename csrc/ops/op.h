@@ -35,6 +35,8 @@ class Body {
  public:
   virtual ~Body() = default;
   virtual const std::vector<ValueType>& output_types() const = 0;
+  // Whether all its operators are (Op::pure).
+  virtual bool pure() const = 0;
   // Runs on explicit inputs; captured outer values are read from `ctx`. Outputs own their storage.
   virtual void run(RunContext& ctx, const std::vector<Object>& inputs,
                    std::vector<Object>& outputs) const = 0;

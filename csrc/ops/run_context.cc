@@ -16,8 +16,9 @@ TensorView RunContext::allocate(int i, DType dtype, const Shape& shape) {
 
 Object RunContext::object(int i) const {
   const Slot& slot = input_slot(i);
-  if (slot.object.kind != Object::Kind::kAbsent || slot.view.dtype == DType::kUndefined) return slot.object;
-  return Object::of(Tensor::copy_of(slot.view));
+  const bool arena = slot.object.kind == Object::Kind::kAbsent && slot.view.dtype != DType::kUndefined;
+  const bool borrowed = slot.object.kind == Object::Kind::kTensor && slot.object.tensor.storage() == nullptr;
+  return arena || borrowed ? Object::of(Tensor::copy_of(slot.view)) : slot.object;
 }
 
 void RunContext::set(int i, Object object) {

@@ -33,8 +33,8 @@ class Slice final : public Op {
     const std::vector<int64_t> steps =
         ctx.has(4) ? ctx.require_int64s(4) : std::vector<int64_t>(starts.size(), 1);
     require(ends.size() == starts.size() && axes.size() == starts.size() && steps.size() == starts.size(),
-            ErrorCode::kInvalidInput, "starts, ends, axes and steps have ", starts.size(), ", ", ends.size(), ", ",
-            axes.size(), " and ", steps.size(), " elements");
+            ErrorCode::kInvalidInput, "starts, ends, axes and steps have ", starts.size(), ", ", ends.size(),
+            ", ", axes.size(), " and ", steps.size(), " elements");
     Shape out = in;
     auto strides = in.strides();
     std::array<bool, Shape::kMaxRank> seen{};

@@ -125,7 +125,7 @@ void Executor::bind(const std::shared_ptr<const Segment>& segment, Context& cont
   for (const Binding& b : segment->moving) {
     Slot& slot = slots[static_cast<size_t>(b.value)];
     if (b.where == Where::kView) {
-      slot.view = {b.dtype, b.shape, slots[static_cast<size_t>(b.index)].view.data};
+      slot.view = {b.dtype, b.shape, slots[static_cast<size_t>(b.index)].view.data}, slot.object = Object();
       continue;
     }
     const auto it = std::find(program_.outputs.begin(), program_.outputs.end(), b.value);

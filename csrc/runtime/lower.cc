@@ -21,6 +21,9 @@ class LoweredBody final : public Body {
   }
 
   const std::vector<ValueType>& output_types() const override { return output_types_; }
+  bool pure() const override {
+    return std::ranges::all_of(executor_.program().steps, [](const ProgramStep& s) { return s.op->pure(); });
+  }
 
   void run(RunContext& ctx, const std::vector<Object>& inputs, std::vector<Object>& outputs) const override {
     std::vector<Object> all = inputs;

@@ -22,11 +22,12 @@ inline void map_run(const float* x, float* y, int64_t n, Op op) {
 // Kind and expression in x, p.a, p.b.
 #define PYINFER_UNARY_F32(X)                                                                                 \
   X(kIdentity, x)                                                                                            \
-  X(kAbs, abs(x)) X(kNeg, -x) X(kSign, sign(x)) X(kSquare, x* x) X(kReciprocal, splat(1.0f) / x) X(          \
-      kSqrt, sqrt(x)) X(kRsqrt, splat(1.0f) / sqrt(x)) X(kFloor, floor(x)) X(kCeil, ceil(x))                 \
-      X(kRound, round(x)) X(kTrunc, trunc(x)) X(kExp, exp(x)) X(kExpm1, expm1(x)) X(kLog, log(x)) X(         \
-          kErf, erf(x)) X(kSin, sin(x)) X(kCos, cos(x)) X(kTan, tan(x)) X(kAsin, asin(x)) X(kAcos, acos(x))  \
-          X(kAtan, atan(x)) X(kSinh, sinh(x)) X(kCosh, cosh(x)) X(kTanh, tanh(x)) X(kAsinh, asinh(x))        \
+  X(kAbs, abs(x))                                                                                            \
+  X(kNeg, -x) X(kSign, sign(x)) X(kSquare, x* x) X(kReciprocal, splat(1.0f) / x) X(kSqrt, sqrt(x))           \
+      X(kRsqrt, splat(1.0f) / sqrt(x)) X(kFloor, floor(x)) X(kCeil, ceil(x)) X(kRound, round(x)) X(          \
+          kTrunc, trunc(x)) X(kExp, exp(x)) X(kExpm1, expm1(x)) X(kLog, log(x)) X(kErf, erf(x))              \
+          X(kSin, sin(x)) X(kCos, cos(x)) X(kTan, tan(x)) X(kAsin, asin(x)) X(kAcos, acos(x)) X(             \
+              kAtan, atan(x)) X(kSinh, sinh(x)) X(kCosh, cosh(x)) X(kTanh, tanh(x)) X(kAsinh, asinh(x))      \
               X(kAcosh, acosh(x)) X(kAtanh, atanh(x)) X(kAffine, fma(x, splat(p.a), splat(p.b))) X(          \
                   kClip, at_most(at_least(x, p.a), p.b)) X(kRelu, relu(x)) X(kLeakyRelu, leaky_relu(x, p.a)) \
                   X(kThresholdedRelu, select(x > splat(p.a), x, zero_f32())) X(kSigmoid, sigmoid(x))         \
@@ -267,7 +268,7 @@ struct Pow {
   template <class T>
   static T apply(T a, T b) {
     if constexpr (kIsDouble<T>) {
-      return __builtin_pow(a, b);
+      return pow_f64(a, b);
     } else {
       using U = typename UnsignedOf<T>::type;
       if (b < 0) return a == 1 ? 1 : a == T(-1) ? (b % 2 == 0 ? T(1) : T(-1)) : T(0);

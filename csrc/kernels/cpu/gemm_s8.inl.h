@@ -88,7 +88,7 @@ void s8_tile(const S8Tile& t) {
     for (int r = 0; r < R; ++r) {
       const I16Pairs v = splat_pair(a[r] + k);
 #pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) acc[r][p] = acc[r][p] + dot_pairs(v, row[p]);
+      for (int p = 0; p < P; ++p) acc[r][p] = add_dot_pairs(acc[r][p], v, row[p]);
     }
   }
   if (t.b_zero != nullptr) {
@@ -156,6 +156,9 @@ inline void s8_block(const GemmS8Args& args, const S8Rows& rows, int64_t row, in
   const RowSplit split(count);
   const int group = split.tiles == 1 ? tile_panels(static_cast<int>(count)) : tile_panels(kMaxTileRows);
   const auto& wide = split.tiles == 1 ? kS8Tiles.widest : kS8Tiles.common;
+  // Each of several tiles fetches its share of the next panel while it computes on these.
+  const int64_t lines = rows.stride / 4;
+  const int64_t share = split.tiles > 1 ? div_up(lines, split.tiles) : 0;
   int panels = group;
   for (int64_t panel = panel_begin; panel < panel_end; panel += panels) {
     panels = panel + group <= panel_end ? group : 1;
@@ -163,12 +166,15 @@ inline void s8_block(const GemmS8Args& args, const S8Rows& rows, int64_t row, in
     const int64_t column = panel * 16;
     const int columns = static_cast<int>(min_of(args.n - column, 16 * panels));
     const S8Zeros zeros(args, column, columns);
+    const int8_t* b = args.b + panel * 16 * rows.stride;
+    const int8_t* next = share > 0 && panel + panels < panel_end ? b + panels * 16 * rows.stride : nullptr;
     for (int64_t i = 0; i < split.tiles; ++i) {
       const int64_t first = split.first(i);
+      if (next != nullptr) prefetch_lines(next, i * share, min_of((i + 1) * share, lines));
       fns[split.height(i) - 1]({.a = rows.values + first * rows.stride,
                                 .a_stride = rows.stride,
                                 .pairs = rows.stride / 2,
-                                .b = args.b + panel * 16 * rows.stride,
+                                .b = b,
                                 .panel_stride = 16 * rows.stride,
                                 .a_sums = rows.sums + first,
                                 .b_zero = zeros.any ? zeros.values : nullptr,

@@ -186,9 +186,9 @@ struct MatrixBlock {
   const Epilogue* epilogue;  // of the whole matrix
 };
 
-// Asks for packed rows [begin, end) of a panel ahead of their use.
-inline void prefetch_panel(const float* b, int64_t begin, int64_t end) {
-  for (int64_t k = begin; k < end; ++k) __builtin_prefetch(b + k * 16, 0, 2);
+// Asks for cache lines [begin, end) of packed panels ahead of their use.
+inline void prefetch_lines(const void* panel, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) __builtin_prefetch(static_cast<const char*>(panel) + i * 64, 0, 2);
 }
 
 // `tile_rows(height, first)` returns the pointer table of the tile of the block's RowSplit that has
@@ -230,7 +230,7 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
       const int height = split.height(i);
       const int64_t first = split.first(i);
       const int64_t row = m.row + first;
-      if (next != nullptr) prefetch_panel(next, i * share, min_of((i + 1) * share, depth));
+      if (next != nullptr) prefetch_lines(next, i * share, min_of((i + 1) * share, depth));
       tile.a = tile_rows(height, first);
       tile.c = m.c + row * m.ldc + column;
       if (e.bias != nullptr && e.bias_per_row) tile.bias = e.bias + row;

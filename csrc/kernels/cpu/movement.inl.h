@@ -50,15 +50,16 @@ inline void copy_elements(const std::byte* src, int64_t src_stride, std::byte* d
   } else if (src_stride == -kSize && dst_stride == kSize) {
     for (int64_t i = 0; i < n; ++i) store_element(dst + i * kSize, load_element<T>(src - i * kSize));
   } else {
-    for (int64_t i = 0; i < n; ++i) store_element(dst + i * dst_stride, load_element<T>(src + i * src_stride));
+    for (int64_t i = 0; i < n; ++i)
+      store_element(dst + i * dst_stride, load_element<T>(src + i * src_stride));
   }
 }
 
 // n runs of `run` bytes.
 inline void copy_runs(const std::byte* src, int64_t src_stride, std::byte* dst, int64_t dst_stride, int64_t n,
                       int64_t run) {
-  const bool done = with_element(
-      run, [&](auto t) { copy_elements<decltype(t)>(src, src_stride, dst, dst_stride, n); });
+  const bool done =
+      with_element(run, [&](auto t) { copy_elements<decltype(t)>(src, src_stride, dst, dst_stride, n); });
   if (done) return;
   for (int64_t i = 0; i < n; ++i)
     __builtin_memcpy(dst + i * dst_stride, src + i * src_stride, static_cast<size_t>(run));
@@ -66,13 +67,14 @@ inline void copy_runs(const std::byte* src, int64_t src_stride, std::byte* dst, 
 
 // dst(i,j) = src(i,j) where i is contiguous in src and j in dst: squares that keep both in the first cache.
 template <class T>
-inline void copy_tile(const std::byte* src, int64_t src_stride, std::byte* dst, int64_t dst_stride, int64_t rows,
-                      int64_t columns) {
+inline void copy_tile(const std::byte* src, int64_t src_stride, std::byte* dst, int64_t dst_stride,
+                      int64_t rows, int64_t columns) {
   constexpr int64_t kSize = sizeof(T), kBlock = 32;
   for (int64_t j0 = 0; j0 < columns; j0 += kBlock) {
     const int64_t n = min_of(kBlock, columns - j0);
     for (int64_t i = 0; i < rows; ++i)
-      copy_elements<T>(src + i * kSize + j0 * src_stride, src_stride, dst + i * dst_stride + j0 * kSize, kSize, n);
+      copy_elements<T>(src + i * kSize + j0 * src_stride, src_stride, dst + i * dst_stride + j0 * kSize,
+                       kSize, n);
   }
 }
 
@@ -133,7 +135,8 @@ struct UnitWalk {
   }
 };
 
-inline void movement_copy(const CopyPlan& plan, const std::byte* src, std::byte* dst, int64_t begin, int64_t end) {
+inline void movement_copy(const CopyPlan& plan, const std::byte* src, std::byte* dst, int64_t begin,
+                          int64_t end) {
   if (begin >= end) return;
   const int last = plan.rank - 1;
   const int64_t ss = plan.src_strides[last], ds = plan.dst_strides[last];

@@ -421,9 +421,15 @@ inline I16Pairs splat_pair(const int16_t* p) {
   __builtin_memcpy(&bits, p, sizeof bits);
   return {_mm256_set1_epi32(bits), _mm256_set1_epi32(bits)};
 }
-// Per lane, a0 * b0 + a1 * b1 in int32: exact unless all four are -32768.
-inline I32 dot_pairs(I16Pairs a, I16Pairs b) {
-  return {_mm256_madd_epi16(a.lo, b.lo), _mm256_madd_epi16(a.hi, b.hi)};
+// Per lane, c + a0 * b0 + a1 * b1 in int32; the products' sum is exact unless all four are -32768.
+inline I32 add_dot_pairs(I32 c, I16Pairs a, I16Pairs b) {
+  // The empty statements keep each sum with its product: GCC 12 would form all products of a tile before it
+  // adds any, and run out of registers.
+  c.lo = _mm256_add_epi32(c.lo, _mm256_madd_epi16(a.lo, b.lo));
+  asm volatile("" : "+x"(c.lo));
+  c.hi = _mm256_add_epi32(c.hi, _mm256_madd_epi16(a.hi, b.hi));
+  asm volatile("" : "+x"(c.hi));
+  return c;
 }
 
 }  // namespace

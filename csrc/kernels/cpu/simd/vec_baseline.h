@@ -10,6 +10,7 @@
 namespace pyinfer {
 namespace {
 
+using Float2 = float __attribute__((vector_size(8)));
 using Float4 = float __attribute__((vector_size(16)));
 using Int4 = int32_t __attribute__((vector_size(16)));
 using UInt4 = uint32_t __attribute__((vector_size(16)));
@@ -243,16 +244,21 @@ inline F64 splat_f64(double x) {
   const Double2 v{x, x};
   return {{v, v, v, v, v, v, v, v}};
 }
+// Through whole-vector conversions: GCC 12 drops the rounding of a double narrowed and widened by element.
 inline F64 widen(F32 a) {
-  const auto lower = [](Float4 x) { return Double2{x[0], x[1]}; };
-  const auto upper = [](Float4 x) { return Double2{x[2], x[3]}; };
+  const auto lower = [](Float4 x) {
+    return __builtin_convertvector(__builtin_shufflevector(x, x, 0, 1), Double2);
+  };
+  const auto upper = [](Float4 x) {
+    return __builtin_convertvector(__builtin_shufflevector(x, x, 2, 3), Double2);
+  };
   return {{lower(a.q[0]), upper(a.q[0]), lower(a.q[1]), upper(a.q[1]), lower(a.q[2]), upper(a.q[2]),
            lower(a.q[3]), upper(a.q[3])}};
 }
 inline F32 narrow(F64 a) {
   const auto join = [](Double2 x, Double2 y) {
-    return Float4{static_cast<float>(x[0]), static_cast<float>(x[1]), static_cast<float>(y[0]),
-                  static_cast<float>(y[1])};
+    return __builtin_shufflevector(__builtin_convertvector(x, Float2), __builtin_convertvector(y, Float2), 0,
+                                   1, 2, 3);
   };
   return {{join(a.q[0], a.q[1]), join(a.q[2], a.q[3]), join(a.q[4], a.q[5]), join(a.q[6], a.q[7])}};
 }
@@ -414,9 +420,9 @@ inline I16Pairs splat_pair(const int16_t* p) {
   const Int4 a{p[0], p[0], p[0], p[0]}, b{p[1], p[1], p[1], p[1]};
   return {{a, a, a, a}, {b, b, b, b}};
 }
-// Per lane, a0 * b0 + a1 * b1 in int32: exact unless all four are -32768.
-inline I32 dot_pairs(I16Pairs a, I16Pairs b) {
-  const auto f = [&](int i) { return (UInt4)(a.first[i] * b.first[i] + a.second[i] * b.second[i]); };
+// Per lane, c + a0 * b0 + a1 * b1 in int32; the products' sum is exact unless all four are -32768.
+inline I32 add_dot_pairs(I32 c, I16Pairs a, I16Pairs b) {
+  const auto f = [&](int i) { return c.q[i] + (UInt4)(a.first[i] * b.first[i] + a.second[i] * b.second[i]); };
   return {{f(0), f(1), f(2), f(3)}};
 }
 

@@ -1,0 +1,203 @@
+#include "onnx/value_facts.h"
+
+#include <algorithm>
+#include <string_view>
+
+namespace pyinfer::onnx {
+namespace {
+
+enum class TypeRule : uint8_t { kFirst, kAny, kBool, kInt64, kTo };
+enum class RankRule : uint8_t {
+  kFirst,
+  kBroadcast,
+  kMatMul,
+  kTwo,
+  kPerm,
+  kReshape,
+  kVector,
+  kGather,
+  kAxes,
+  kUnknown
+};
+
+struct Rule {
+  std::string_view op;
+  TypeRule type;
+  RankRule rank;
+};
+
+// Output 0 of the operators that old exporters put around those which need facts. Sorted.
+constexpr Rule kRules[] = {
+    {"Abs", TypeRule::kFirst, RankRule::kFirst},
+    {"Add", TypeRule::kAny, RankRule::kBroadcast},
+    {"AveragePool", TypeRule::kFirst, RankRule::kFirst},
+    {"BatchNormalization", TypeRule::kFirst, RankRule::kFirst},
+    {"Cast", TypeRule::kTo, RankRule::kFirst},
+    {"Clip", TypeRule::kAny, RankRule::kFirst},
+    {"Concat", TypeRule::kAny, RankRule::kFirst},
+    {"Conv", TypeRule::kAny, RankRule::kBroadcast},
+    {"ConvTranspose", TypeRule::kAny, RankRule::kBroadcast},
+    {"Div", TypeRule::kAny, RankRule::kBroadcast},
+    {"Dropout", TypeRule::kFirst, RankRule::kFirst},
+    {"Elu", TypeRule::kFirst, RankRule::kFirst},
+    {"Equal", TypeRule::kBool, RankRule::kBroadcast},
+    {"Erf", TypeRule::kFirst, RankRule::kFirst},
+    {"Exp", TypeRule::kFirst, RankRule::kFirst},
+    {"Flatten", TypeRule::kFirst, RankRule::kTwo},
+    {"Gather", TypeRule::kFirst, RankRule::kGather},
+    {"Gemm", TypeRule::kAny, RankRule::kTwo},
+    {"GlobalAveragePool", TypeRule::kFirst, RankRule::kFirst},
+    {"GlobalMaxPool", TypeRule::kFirst, RankRule::kFirst},
+    {"Greater", TypeRule::kBool, RankRule::kBroadcast},
+    {"HardSigmoid", TypeRule::kFirst, RankRule::kFirst},
+    {"Identity", TypeRule::kFirst, RankRule::kFirst},
+    {"InstanceNormalization", TypeRule::kAny, RankRule::kFirst},
+    {"LRN", TypeRule::kFirst, RankRule::kFirst},
+    {"LeakyRelu", TypeRule::kFirst, RankRule::kFirst},
+    {"Less", TypeRule::kBool, RankRule::kBroadcast},
+    {"Log", TypeRule::kFirst, RankRule::kFirst},
+    {"LogSoftmax", TypeRule::kFirst, RankRule::kFirst},
+    {"MatMul", TypeRule::kAny, RankRule::kMatMul},
+    {"MaxPool", TypeRule::kFirst, RankRule::kFirst},
+    {"Mul", TypeRule::kAny, RankRule::kBroadcast},
+    {"Neg", TypeRule::kFirst, RankRule::kFirst},
+    {"PRelu", TypeRule::kAny, RankRule::kFirst},
+    {"Pad", TypeRule::kFirst, RankRule::kFirst},
+    {"Pow", TypeRule::kFirst, RankRule::kBroadcast},
+    {"Relu", TypeRule::kFirst, RankRule::kFirst},
+    {"Reshape", TypeRule::kFirst, RankRule::kReshape},
+    {"Resize", TypeRule::kFirst, RankRule::kFirst},
+    {"Shape", TypeRule::kInt64, RankRule::kVector},
+    {"Sigmoid", TypeRule::kFirst, RankRule::kFirst},
+    {"Slice", TypeRule::kFirst, RankRule::kFirst},
+    {"Softmax", TypeRule::kFirst, RankRule::kFirst},
+    {"Softplus", TypeRule::kFirst, RankRule::kFirst},
+    {"Split", TypeRule::kFirst, RankRule::kFirst},
+    {"Sqrt", TypeRule::kFirst, RankRule::kFirst},
+    {"Squeeze", TypeRule::kFirst, RankRule::kAxes},
+    {"Sub", TypeRule::kAny, RankRule::kBroadcast},
+    {"Sum", TypeRule::kAny, RankRule::kUnknown},
+    {"Tanh", TypeRule::kFirst, RankRule::kFirst},
+    {"Transpose", TypeRule::kFirst, RankRule::kPerm},
+    {"Unsqueeze", TypeRule::kFirst, RankRule::kAxes},
+};
+
+template <class T>
+const T* attribute(const Node& node, std::string_view name) {
+  const auto it = node.attributes.find(name);
+  return it == node.attributes.end() ? nullptr : std::get_if<T>(&it->second.value);
+}
+
+DType infer_type(TypeRule rule, const Node& node, const std::vector<ValueFact>& in) {
+  switch (rule) {
+    case TypeRule::kBool: return DType::kBool;
+    case TypeRule::kInt64: return DType::kInt64;
+    case TypeRule::kTo: {
+      const auto* to = attribute<int64_t>(node, "to");
+      return to && *to > 0 && *to < kDTypeCount ? static_cast<DType>(*to) : DType::kUndefined;
+    }
+    case TypeRule::kAny:
+      for (const ValueFact& f : in)
+        if (f.dtype != DType::kUndefined) return f.dtype;
+      return DType::kUndefined;
+    case TypeRule::kFirst: return in[0].dtype;
+  }
+  return DType::kUndefined;
+}
+
+// The number of axes that a Squeeze or Unsqueeze takes or adds.
+int count_axes(const Node& node, const std::vector<ValueFact>& in) {
+  if (const auto* axes = attribute<std::vector<int64_t>>(node, "axes")) return static_cast<int>(axes->size());
+  return in.size() > 1 && in[1].length <= Shape::kMaxRank ? static_cast<int>(in[1].length) : -1;
+}
+
+int infer_rank(RankRule rule, const Node& node, const std::vector<ValueFact>& in) {
+  const int first = in[0].rank;
+  const int second = in.size() > 1 ? in[1].rank : -1;
+  switch (rule) {
+    case RankRule::kFirst: return first;
+    case RankRule::kTwo: return 2;
+    case RankRule::kVector: return 1;
+    case RankRule::kBroadcast: {
+      // Data and weights of a convolution have the same rank, so one is enough.
+      const bool conv = node.op_type.starts_with("Conv");
+      return conv || (first >= 0 && second >= 0) ? std::max(first, second) : -1;
+    }
+    case RankRule::kMatMul: return first >= 2 && second >= 2 ? std::max(first, second) : -1;
+    case RankRule::kPerm: {
+      const auto* perm = attribute<std::vector<int64_t>>(node, "perm");
+      return perm ? static_cast<int>(std::min<size_t>(perm->size(), Shape::kMaxRank)) : first;
+    }
+    case RankRule::kReshape: {
+      if (const auto* shape = attribute<std::vector<int64_t>>(node, "shape"))
+        return static_cast<int>(std::min<size_t>(shape->size(), Shape::kMaxRank));
+      return in.size() > 1 && in[1].length <= Shape::kMaxRank ? static_cast<int>(in[1].length) : -1;
+    }
+    case RankRule::kGather: return first >= 0 && second >= 0 ? first + second - 1 : -1;
+    case RankRule::kAxes: {
+      const int axes = count_axes(node, in);
+      if (first < 0 || axes < 0) return -1;
+      return node.op_type == "Unsqueeze" ? first + axes : std::max(first - axes, 0);
+    }
+    case RankRule::kUnknown: return -1;
+  }
+  return -1;
+}
+
+// Of an output of rank 1.
+int64_t infer_length(const Node& node, const std::vector<ValueFact>& in) {
+  if (node.op_type == "Shape") return node.attributes.empty() ? in[0].rank : -1;
+  if (node.op_type == "Unsqueeze" && in[0].rank == 0) return 1;
+  if (node.op_type == "Identity" || node.op_type == "Cast") return in[0].length;
+  if (node.op_type != "Concat") return -1;
+  int64_t total = 0;
+  for (const ValueFact& f : in) {
+    if (f.length < 0) return -1;
+    total += f.length;
+  }
+  return total;
+}
+
+}  // namespace
+
+ValueFacts::ValueFacts(const Graph& graph, bool main) : facts_(graph.values.size()) {
+  for (size_t i = 0; i < graph.values.size(); ++i) learn_constant(graph, static_cast<ValueId>(i));
+  if (!main) return;
+  for (ValueId id : graph.inputs) {
+    const Value& v = graph.value(id);
+    if (!v.type.is_tensor()) continue;
+    set(graph, id, {v.type.dtype, v.shape ? static_cast<int>(v.shape->size()) : -1, -1});
+  }
+}
+
+ValueFact ValueFacts::of(ValueId id) const {
+  return id == kNoValue || static_cast<size_t>(id) >= facts_.size() ? ValueFact{}
+                                                                    : facts_[static_cast<size_t>(id)];
+}
+
+void ValueFacts::set(const Graph& graph, ValueId id, ValueFact fact) {
+  if (facts_.size() < graph.values.size()) facts_.resize(graph.values.size());
+  facts_[static_cast<size_t>(id)] = fact;
+}
+
+void ValueFacts::learn_constant(const Graph& graph, ValueId id) {
+  const Tensor& t = graph.value(id).constant;
+  if (!t.empty()) set(graph, id, {t.dtype(), t.shape().rank(), t.shape().rank() == 1 ? t.shape()[0] : -1});
+}
+
+void ValueFacts::learn(const Graph& graph, const Node& node) {
+  for (ValueId id : node.inputs)
+    if (graph.is_constant(id)) learn_constant(graph, id);
+  const auto rule = std::ranges::lower_bound(kRules, std::string_view(node.op_type), {}, &Rule::op);
+  if (rule == std::end(kRules) || rule->op != node.op_type || !node.domain.empty()) return;
+  if (node.inputs.empty() || node.outputs.empty()) return;
+  std::vector<ValueFact> in;
+  for (ValueId id : node.inputs) in.push_back(of(id));
+  ValueFact fact{.dtype = infer_type(rule->type, node, in), .rank = infer_rank(rule->rank, node, in)};
+  if (fact.rank == 1) fact.length = infer_length(node, in);
+  const size_t outputs = node.op_type == "Split" ? node.outputs.size() : 1;
+  for (size_t i = 0; i < outputs; ++i)
+    if (node.outputs[i] != kNoValue) set(graph, node.outputs[i], fact);
+}
+
+}  // namespace pyinfer::onnx

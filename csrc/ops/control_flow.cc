@@ -1,0 +1,158 @@
+// If: y = cond ? then_branch() : else_branch().
+// Loop: for (i = 0; i < M && cond; ++i) cond, v, s_i = body(i, cond, v);  gives v and stacked s.
+#include <algorithm>
+
+#include "ops/op.h"
+#include "ops/tensor_list.h"
+
+namespace pyinfer {
+namespace {
+
+void plan_all_dynamic(PlanContext& ctx) {
+  for (int i = 0; i < ctx.num_outputs(); ++i)
+    if (ctx.wants(i)) ctx.output_dynamic(i);
+}
+
+bool read_condition(const TensorView& cond) {
+  require(cond.count() == 1, ErrorCode::kInvalidInput, "the condition must have one element, got shape ",
+          cond.shape.str());
+  return *cond.as<bool>();
+}
+
+// The type of a value that is one of two: an optional where only one of them is.
+ValueType common_type(const ValueType& a, const ValueType& b, int i) {
+  ValueType plain_a = a, plain_b = b;
+  plain_a.optional = plain_b.optional = false;
+  require(plain_a == plain_b, ErrorCode::kInvalidModel, "output ", i, " is ", a.str(), " or ", b.str());
+  plain_a.optional = a.optional || b.optional;
+  return plain_a;
+}
+
+class If final : public Op {
+ public:
+  If(std::unique_ptr<Body> then_branch, std::unique_ptr<Body> else_branch)
+      : then_(std::move(then_branch)), else_(std::move(else_branch)) {}
+
+  bool pure() const override { return then_->pure() && else_->pure(); }
+  void plan(PlanContext& ctx) const override { plan_all_dynamic(ctx); }
+  void run(RunContext& ctx) const override {
+    const Body& branch = read_condition(ctx.in(0)) ? *then_ : *else_;
+    std::vector<Object> outputs;
+    branch.run(ctx, {}, outputs);
+    for (int i = 0; i < ctx.num_outputs(); ++i)
+      if (ctx.wants(i)) ctx.set(i, std::move(outputs[static_cast<size_t>(i)]));
+  }
+
+ private:
+  std::unique_ptr<Body> then_, else_;
+};
+
+class Loop final : public Op {
+ public:
+  Loop(std::unique_ptr<Body> body, size_t carried, std::vector<Tensor> empty_outputs)
+      : body_(std::move(body)), carried_(carried), empty_outputs_(std::move(empty_outputs)) {}
+
+  // Not computed while planning, which must be quick.
+  bool pure() const override { return false; }
+  void plan(PlanContext& ctx) const override { plan_all_dynamic(ctx); }
+
+  void run(RunContext& ctx) const override {
+    const int64_t trips = ctx.has(0) ? read_trips(ctx.in(0)) : INT64_MAX;
+    bool go_on = !ctx.has(1) || read_condition(ctx.in(1));
+    std::vector<Object> values(2 + carried_), outputs;
+    for (size_t i = 0; i < carried_; ++i) values[2 + i] = ctx.object(static_cast<int>(2 + i));
+    std::vector<TripOutput> scans(empty_outputs_.size(), TripOutput(0, false));
+    for (int64_t trip = 0; trip < trips && go_on; ++trip) {
+      require(trip < ctx.limits().max_loop_trips, ErrorCode::kLimit,
+              "more than max_loop_trips=", ctx.limits().max_loop_trips, " trips");
+      values[0] = Object::of(Tensor::scalar_i64(trip));
+      values[1] = Object::of(Tensor::from<bool>({}, std::span(&go_on, 1)));
+      body_->run(ctx, values, outputs);
+      require(outputs[0].kind == Object::Kind::kTensor, ErrorCode::kInvalidModel,
+              "the condition is no tensor");
+      if (ctx.has(1)) go_on = read_condition(outputs[0].tensor.view());
+      for (size_t i = 0; i < carried_; ++i) values[2 + i] = std::move(outputs[1 + i]);
+      for (size_t i = 0; i < scans.size(); ++i)
+        if (ctx.wants(static_cast<int>(carried_ + i)))
+          scans[i].append(outputs[1 + carried_ + i], ctx.limits());
+    }
+    for (size_t i = 0; i < carried_; ++i)
+      if (ctx.wants(static_cast<int>(i))) ctx.set(static_cast<int>(i), std::move(values[2 + i]));
+    for (size_t i = 0; i < scans.size(); ++i)
+      if (const int o = static_cast<int>(carried_ + i); ctx.wants(o))
+        ctx.set(o, scans[i].join(empty_outputs_[i], ctx.limits()));
+  }
+
+ private:
+  static int64_t read_trips(const TensorView& m) {
+    require(m.count() == 1, ErrorCode::kInvalidInput, "the trip count must have one element, got shape ",
+            m.shape.str());
+    return *m.as<int64_t>();
+  }
+
+  std::unique_ptr<Body> body_;
+  size_t carried_;
+  std::vector<Tensor> empty_outputs_;
+};
+
+std::unique_ptr<Op> make_if(NodeContext& ctx) {
+  ctx.expect_inputs(1, 1);
+  ctx.expect_dtype(0, {DType::kBool});
+  auto then_branch = ctx.body("then_branch", {}), else_branch = ctx.body("else_branch", {});
+  const auto &a = then_branch->output_types(), &b = else_branch->output_types();
+  require(a.size() == b.size() && static_cast<int>(a.size()) >= ctx.num_outputs(), ErrorCode::kInvalidModel,
+          "the branches have ", a.size(), " and ", b.size(), " outputs, expected ", ctx.num_outputs());
+  for (int i = 0; i < ctx.num_outputs(); ++i)
+    ctx.output(i, common_type(a[static_cast<size_t>(i)], b[static_cast<size_t>(i)], i));
+  return std::make_unique<If>(std::move(then_branch), std::move(else_branch));
+}
+
+std::unique_ptr<Op> make_loop(NodeContext& ctx) {
+  require(ctx.num_inputs() >= 2, ErrorCode::kInvalidModel, "expected at least 2 inputs, got ",
+          ctx.num_inputs());
+  if (ctx.has_input(0)) ctx.expect_dtype(0, {DType::kInt64});
+  if (ctx.has_input(1)) ctx.expect_dtype(1, {DType::kBool});
+  const Graph* graph = ctx.attr_graph("body");
+  require(graph != nullptr, ErrorCode::kInvalidModel, "attribute 'body' is required");
+  const size_t carried = static_cast<size_t>(ctx.num_inputs()) - 2;
+  require(graph->inputs.size() == 2 + carried, ErrorCode::kInvalidModel, "the body has ",
+          graph->inputs.size(), " inputs, expected ", 2 + carried);
+  std::vector<ValueType> types = {{.dtype = DType::kInt64}, {.dtype = DType::kBool}};
+  for (size_t i = 0; i < carried; ++i) {
+    ValueType type = ctx.input_type(static_cast<int>(2 + i));
+    require(type.known(), ErrorCode::kInvalidModel, "input ", 2 + i, " is missing");
+    // A value that later trips may leave out.
+    type.optional = type.optional || graph->value(graph->inputs[2 + i]).type.optional;
+    types.push_back(type);
+  }
+  auto body = ctx.body("body", types);
+  const std::vector<ValueType>& results = body->output_types();
+  require(results.size() >= 1 + carried && results.size() - 1 >= static_cast<size_t>(ctx.num_outputs()),
+          ErrorCode::kInvalidModel, "the body has ", results.size(), " outputs, expected ",
+          1 + ctx.num_outputs());
+  require(results[0] == types[1], ErrorCode::kInvalidModel, "the condition that the body gives is ",
+          results[0].str());
+  for (size_t i = 0; i < carried; ++i) {
+    const ValueType type = common_type(types[2 + i], results[1 + i], static_cast<int>(i));
+    require(type == types[2 + i], ErrorCode::kInvalidModel, "the body takes ", types[2 + i].str(),
+            " and gives ", results[1 + i].str(), " as value ", i);
+    ctx.output(static_cast<int>(i), type);
+  }
+  std::vector<Tensor> empty;
+  for (size_t i = 1 + carried; i < results.size(); ++i) {
+    require(results[i].is_tensor(), ErrorCode::kInvalidModel, "output ", i - 1, " must be a tensor, got ",
+            results[i].str());
+    ctx.output(static_cast<int>(i - 1), results[i]);
+    empty.push_back(no_trips(*graph, i, results[i].dtype, 0));
+  }
+  return std::make_unique<Loop>(std::move(body), carried, std::move(empty));
+}
+
+}  // namespace
+
+std::span<const OpDef> control_flow_ops() {
+  static constexpr OpDef kOps[] = {{"", "If", 1, make_if}, {"", "Loop", 1, make_loop}};
+  return kOps;
+}
+
+}  // namespace pyinfer

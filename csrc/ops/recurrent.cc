@@ -326,7 +326,8 @@ class Recurrent final : public Op {
         activate(d, 0, o, n);
       }
       std::copy_n(c, n, hidden);
-      activate(d, 2, hidden, n);
+      // The clip bounds gates only: the new cell is no gate (as ONNX Runtime reads the specification).
+      a.activations[static_cast<size_t>(d)][2].apply(hidden, hidden, n);
       for (int64_t j = 0; j < n; ++j) h[j] = o[j] * hidden[j];
     }
   };

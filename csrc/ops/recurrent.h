@@ -6,6 +6,7 @@
 
 #include "base/aligned.h"
 #include "kernels/elementwise.h"
+#include "kernels/gemm.h"
 #include "ops/op.h"
 #include "ops/work.h"
 

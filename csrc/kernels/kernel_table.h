@@ -12,7 +12,9 @@
 #include "kernels/gemm_s8.h"
 #include "kernels/layout.h"
 #include "kernels/movement.h"
+#include "kernels/norm.h"
 #include "kernels/pool.h"
+#include "kernels/reduce.h"
 
 namespace pyinfer {
 
@@ -25,7 +27,9 @@ struct KernelTable {
   ConvTransposeKernels conv_transpose;
   LayoutKernels layout;
   MovementKernels movement;
+  NormKernels norm;
   PoolKernels pool;
+  ReduceKernels reduce;
   GemmS8Kernels gemm_s8;
   ConvS8Kernels conv_s8;
 };

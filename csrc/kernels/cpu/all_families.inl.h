@@ -10,7 +10,9 @@
 #include "kernels/cpu/gemm_s8.inl.h"
 #include "kernels/cpu/layout.inl.h"
 #include "kernels/cpu/movement.inl.h"
+#include "kernels/cpu/norm.inl.h"
 #include "kernels/cpu/pool.inl.h"
+#include "kernels/cpu/reduce.inl.h"
 #include "kernels/cpu/simd/vec.h"
 #include "kernels/kernel_table.h"
 
@@ -27,7 +29,9 @@ constexpr KernelTable make_table(const char* name) {
       .conv_transpose = kConvTransposeKernels,
       .layout = kLayoutKernels,
       .movement = kMovementKernels,
+      .norm = kNormKernels,
       .pool = kPoolKernels,
+      .reduce = kReduceKernels,
       .gemm_s8 = kGemmS8Kernels,
       .conv_s8 = kConvS8Kernels,
   };

@@ -13,7 +13,7 @@ namespace {
 // The accumulators of a tile must stay in registers: rows * panels <= kAccumulators. GCC keeps the
 // array in registers only when every loop over it is unrolled at compile time, hence the pragmas.
 constexpr int kMaxTileRows = kAccumulators < 12 ? kAccumulators : 12;
-constexpr int kTileLevels = 4;  // 1, 2, 4 or 8 panels
+constexpr int kTileLevels = 3;  // 1, 2 or 4 panels
 constexpr int kMaxTilePanels = 1 << (kTileLevels - 1);
 constexpr int64_t div_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;

@@ -10,10 +10,29 @@ import pyinfer
 from nodes import assert_same, check, node_model, run
 
 NAMES = [
-    "FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64",
-    "BOOL", "INT4", "UINT4", "INT2", "UINT2", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ",
+    "FLOAT",
+    "DOUBLE",
+    "FLOAT16",
+    "BFLOAT16",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
+    "BOOL",
+    "INT4",
+    "UINT4",
+    "INT2",
+    "UINT2",
+    "FLOAT8E4M3FN",
+    "FLOAT8E4M3FNUZ",
+    "FLOAT8E5M2",
+    "FLOAT8E5M2FNUZ",
     "FLOAT4E2M1",
-]  # fmt: skip
+]
 NARROW = {n: {"4": 4, "2": 2}[n[-1]] for n in ("INT4", "UINT4", "INT2", "UINT2")}
 
 
@@ -135,9 +154,14 @@ def test_float8e8m0(mode, saturate):
 
 
 def test_to_strings_and_back():
-    for x in [np.array([0.1, -2.5, 1e-20, 3.0, 1e30], np.float32), np.array([0.1, 1 / 3, 1e300]),
-              np.array([1.5, 65504], np.float16), np.array([-3, 2**62]), np.array([2**64 - 1], np.uint64),
-              np.array([-8, 7], np.int8)]:  # fmt: skip
+    for x in [
+        np.array([0.1, -2.5, 1e-20, 3.0, 1e30], np.float32),
+        np.array([0.1, 1 / 3, 1e300]),
+        np.array([1.5, 65504], np.float16),
+        np.array([-3, 2**62]),
+        np.array([2**64 - 1], np.uint64),
+        np.array([-8, 7], np.int8),
+    ]:
         name = TensorProto.DataType.Name(helper.np_dtype_to_tensor_dtype(x.dtype))
         text = cast(x, "STRING")
         assert [type(s) for s in text.ravel()] == [str] * x.size
@@ -172,10 +196,20 @@ def test_large_tensors_run_in_ranges():
     assert_same(cast(x, "FLOAT16"), x.astype(np.float16), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("source", "to"), [
-    ("FLOAT", "INT32"), ("INT64", "DOUBLE"), ("UINT8", "INT8"), ("FLOAT16", "BFLOAT16"), ("UINT16", "FLOAT16"),
-    ("FLOAT8E5M2", "UINT8"), ("UINT32", "FLOAT"), ("BOOL", "INT8"), ("INT16", "UINT16"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("source", "to"),
+    [
+        ("FLOAT", "INT32"),
+        ("INT64", "DOUBLE"),
+        ("UINT8", "INT8"),
+        ("FLOAT16", "BFLOAT16"),
+        ("UINT16", "FLOAT16"),
+        ("FLOAT8E5M2", "UINT8"),
+        ("UINT32", "FLOAT"),
+        ("BOOL", "INT8"),
+        ("INT16", "UINT16"),
+    ],
+)
 def test_bit_cast(source, to):
     x = sample(source)
     check("BitCast", [x], {"to": getattr(TensorProto, to)}, expected=[x.view(np_dtype(to))], rtol=0, atol=0)

@@ -203,7 +203,8 @@ def test_refusals():
         ("RandomNormal", [], {"shape": [2], "dtype": TensorProto.INT8}),
         ("RandomNormalLike", [np.zeros(2, np.int32)], {}),
         ("Bernoulli", [np.zeros(2, np.int32)], {}),
-        ("Dropout", [x, np.zeros(2, np.float32)], {}),
+        ("Dropout", [x, np.zeros(2, np.float32), np.bool_(True)], {}),
+        ("Dropout", [np.zeros(2, np.int32), None, np.bool_(True)], {}),
     ]:
         with pytest.raises(pyinfer.PyInferError):
             check(op, inputs, attributes)

@@ -8,6 +8,7 @@ namespace pyinfer {
 extern const KernelTable kBaselineKernels;
 #if defined(__x86_64__)
 extern const KernelTable kAvx2Kernels;
+extern const KernelTable kAvx512Kernels;
 #endif
 
 const KernelTable& kernel_table(Isa isa) {
@@ -15,6 +16,7 @@ const KernelTable& kernel_table(Isa isa) {
     case Isa::kBaseline: return kBaselineKernels;
 #if defined(__x86_64__)
     case Isa::kAvx2: return kAvx2Kernels;
+    case Isa::kAvx512: return kAvx512Kernels;
 #endif
     default: fail(ErrorCode::kInternal, "no kernels for ", isa_name(isa));
   }

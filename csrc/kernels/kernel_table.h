@@ -15,6 +15,7 @@
 #include "kernels/norm.h"
 #include "kernels/pool.h"
 #include "kernels/reduce.h"
+#include "kernels/quantize.h"
 
 namespace pyinfer {
 
@@ -32,6 +33,7 @@ struct KernelTable {
   ReduceKernels reduce;
   GemmS8Kernels gemm_s8;
   ConvS8Kernels conv_s8;
+  QuantizeKernels quantize;
 };
 
 // The table of `isa`. Precondition: available_isas() contains it.

@@ -1,284 +1,68 @@
 // Conv: Y = act(X * W + B + Z), over images of any spatial rank, in groups.
 //   ai.onnx Conv (X, W, B); com.microsoft FusedConv (X, W, B, Z) with an activation;
 //   pyinfer ConvNhwc: FusedConv on channels-last X, Z and Y.
-#include "kernels/conv.h"
-
-#include "kernels/kernel_table.h"
-#include "ops/conv_shape.h"
-#include "ops/fused_activation.h"
-#include "ops/half.h"
-#include "ops/image_layout.h"
-#include "ops/work.h"
+#include "ops/conv_op.h"
 
 namespace pyinfer {
 namespace {
 
-struct ConvState : StepState {
-  ConvShape shape;
-  bool turn_x = false, turn_y = false;  // between the layouts
-  // Offsets in scratch.
-  int64_t x_wide = 0, x_last = 0, w_wide = 0, packed = 0, y_last = 0, y_wide = 0, bias = 0, workers = 0;
-  int64_t worker_bytes = 0;
-};
+struct Forward {
+  explicit Forward(NodeContext&) {}
 
-constexpr int64_t kFloat = sizeof(float);
-
-class Conv final : public Op {
- public:
-  Conv(NodeContext& ctx, Layout layout)
-      : dtype_(ctx.dtype(0)),
-        layout_(layout),
-        window_(ctx),
-        groups_(conv_groups(ctx)),
-        activation_(fused_activation(ctx)) {
-    if (const Tensor* w = ctx.constant(1); w != nullptr && dtype_ != DType::kFloat64) pack_constant(*w);
+  static ConvShape shape(const SlidingWindow& window, const ImageShape& x, const Shape& weights,
+                         int64_t groups) {
+    return conv_shape(window, x, weights, groups);
   }
-
-  void plan(PlanContext& ctx) const override {
-    auto state = std::make_unique<ConvState>();
-    state->shape = conv_shape(window_, ImageShape(ctx.shape(0), layout_), ctx.shape(1), groups_);
-    const ConvShape& s = state->shape;
-    const Shape y = conv_output(s).shape(layout_);
-    ctx.output(0, y);
-    if (ctx.has(2))
-      require(ctx.shape(2) == Shape{s.out_channels}, ErrorCode::kInvalidInput, "bias of shape ", ctx.shape(2).str(),
-              ", expected [", s.out_channels, "]");
-    if (ctx.has(3))
-      require(ctx.shape(3) == y, ErrorCode::kInvalidInput, "residual of shape ", ctx.shape(3).str(), ", expected ",
-              y.str());
-    if (y.count() > 0) {
-      ctx.flops(conv_flops(s));
-      if (dtype_ != DType::kFloat64) ctx.scratch(plan_scratch(*state, ctx));
-    }
-    ctx.state(std::move(state));
+  static ConvShape weights_shape(const Shape& weights, int64_t groups) {
+    ConvShape s;
+    s.in_channels = weights[1] * groups;
+    s.out_channels = weights[0];
+    s.groups = groups;
+    return s;
   }
-
-  void run(RunContext& ctx) const override {
-    const auto& state = ctx.state<ConvState>();
-    if (ctx.out(0).count() == 0) return;
-    if (dtype_ == DType::kFloat64)
-      run_float64(ctx, state.shape);
-    else
-      run_float32(ctx, state);
-  }
-
- private:
-  // Bytes of scratch, laid out in `state`.
-  int64_t plan_scratch(ConvState& state, const PlanContext& ctx) const {
-    const ConvShape& s = state.shape;
-    const int64_t x_count = ctx.shape(0).count(), y_count = conv_output(s).shape(layout_).count();
-    const int64_t x_pixels = ImageShape(ctx.shape(0), layout_).pixels(), y_pixels = conv_output(s).pixels();
-    state.turn_x = layout_ == Layout::kChannelsFirst && s.in_channels > 1 && x_pixels > 1;
-    state.turn_y = layout_ == Layout::kChannelsFirst && s.out_channels > 1 && y_pixels > 1;
-    const bool half = is_half(dtype_);
-    ScratchLayout layout;
-    if (half) state.x_wide = layout.take(x_count, kFloat);
-    if (state.turn_x) state.x_last = layout.take(x_count, kFloat);
-    if (!constant_) {
-      if (half) state.w_wide = layout.take(ctx.shape(1).count(), kFloat);
-      state.packed = layout.take(is_empty_sum(s) ? 0 : packed_size(s), kFloat);
-    }
-    if (half || state.turn_y) state.y_last = layout.take(y_count, kFloat);
-    if (half && state.turn_y) state.y_wide = layout.take(y_count, kFloat);
-    if (half) state.bias = layout.take(s.out_channels, kFloat);
-    const ConvArgs args{.shape = s, .x_stride = s.in_channels, .y_stride = s.out_channels};
-    state.worker_bytes =
-        is_empty_sum(s) ? 0 : round_up(static_cast<int64_t>(kernels().conv.scratch_bytes(args)), kCacheLine);
-    state.workers = layout.take(ctx.workers(), state.worker_bytes);
-    return layout.bytes();
-  }
-
+  static int64_t flops(const ConvShape& s) { return conv_flops(s); }
   static int64_t packed_size(const ConvShape& s) {
     return is_depthwise(s) ? packed_depthwise_weights_size(s) : packed_conv_weights_size(s);
   }
   static void pack(const ConvShape& s, const float* weights, float* packed) {
     is_depthwise(s) ? pack_depthwise_weights(s, weights, packed) : pack_conv_weights(s, weights, packed);
   }
+  static size_t scratch_bytes(const ConvArgs& args) { return kernels().conv.scratch_bytes(args); }
 
-  void pack_constant(const Tensor& w) {
-    const Shape& shape = w.shape();
-    // Weights that do not fit are refused while planning.
-    if (shape.rank() < 3 || shape.rank() - 2 > kMaxSpatialRank || shape.count() == 0 || shape[0] % groups_ != 0 ||
-        shape[1] > INT64_MAX / groups_)
-      return;
-    ConvShape s;
-    s.window.rank = shape.rank() - 2;
-    std::copy(shape.begin() + 2, shape.end(), s.window.kernel);
-    s.out_channels = shape[0];
-    s.in_channels = shape[1] * groups_;
-    s.groups = groups_;
-    packed_ = AlignedBytes(static_cast<size_t>(packed_size(s)) * sizeof(float));
-    constant_ = true;
-    AlignedBytes wide;
-    const float* weights = w.as<float>();
-    if (is_half(dtype_)) {
-      wide = AlignedBytes(static_cast<size_t>(w.count()) * sizeof(float));
-      widen(dtype_, w.as<void>(), wide.as<float>(), w.count());
-      weights = wide.as<float>();
-    }
-    pack(s, weights, packed_.as<float>());
-  }
-
-  template <class T>
-  static T* at(const RunContext& ctx, int64_t offset) {
-    return reinterpret_cast<T*>(ctx.scratch() + offset);
-  }
-
-  // X as channels-last float32.
-  const float* load_x(const RunContext& ctx, const ConvState& state) const {
-    const ConvShape& s = state.shape;
-    const float* x = ctx.in<float>(0);
-    if (is_half(dtype_)) {
-      float* wide = at<float>(ctx, state.x_wide);
-      widen(ctx, dtype_, x, wide, ctx.in(0).count());
-      x = wide;
-    }
-    if (!state.turn_x) return x;
-    float* last = at<float>(ctx, state.x_last);
-    transpose_stack(ctx, x, last, s.batch, s.in_channels, spatial_size(s.window.input, s.window.rank));
-    return last;
-  }
-
-  const float* load_weights(const RunContext& ctx, const ConvState& state) const {
-    if (constant_) return packed_.as<float>();
-    if (is_empty_sum(state.shape)) return nullptr;
-    const float* w = ctx.in<float>(1);
-    if (is_half(dtype_)) {
-      float* wide = at<float>(ctx, state.w_wide);
-      widen(ctx, dtype_, w, wide, ctx.in(1).count());
-      w = wide;
-    }
-    float* packed = at<float>(ctx, state.packed);
-    pack(state.shape, w, packed);
-    return packed;
-  }
-
-  // The residual as channels-last float32: where it lies, or in `y` itself.
-  const float* load_residual(const RunContext& ctx, const ConvState& state, float* y) const {
-    if (!ctx.has(3)) return nullptr;
-    const ConvShape& s = state.shape;
-    const float* z = ctx.in<float>(3);
-    if (is_half(dtype_)) {
-      float* wide = state.turn_y ? at<float>(ctx, state.y_wide) : y;
-      widen(ctx, dtype_, z, wide, ctx.in(3).count());
-      z = wide;
-    }
-    if (!state.turn_y) return z;
-    transpose_stack(ctx, z, y, s.batch, s.out_channels, spatial_size(s.window.output, s.window.rank));
-    return y;
-  }
-
-  void run_float32(const RunContext& ctx, const ConvState& state) const {
-    const ConvShape& s = state.shape;
-    const bool half = is_half(dtype_);
-    float* y = half || state.turn_y ? at<float>(ctx, state.y_last) : ctx.out<float>(0);
-    ConvArgs args{.shape = s, .x_stride = s.in_channels, .y = y, .y_stride = s.out_channels};
-    args.x = load_x(ctx, state);
-    args.weights = load_weights(ctx, state);
-    if (ctx.has(2)) {
-      args.epilogue.bias = ctx.in<float>(2);
-      if (half) {
-        widen(dtype_, ctx.in(2).data, at<float>(ctx, state.bias), s.out_channels);
-        args.epilogue.bias = at<float>(ctx, state.bias);
-      }
-    }
-    args.epilogue.residual = load_residual(ctx, state, y);
-    args.epilogue.residual_stride = s.out_channels;
-    set_activation(args.epilogue, activation_);
-    compute(ctx, state, args);
-
-    const int64_t pixels = spatial_size(s.window.output, s.window.rank);
-    const int64_t count = s.batch * pixels * s.out_channels;
-    if (half && state.turn_y) {
-      float* wide = at<float>(ctx, state.y_wide);
-      transpose_stack(ctx, y, wide, s.batch, pixels, s.out_channels);
-      narrow(ctx, dtype_, wide, ctx.out(0).data, count);
-    } else if (half) {
-      narrow(ctx, dtype_, y, ctx.out(0).data, count);
-    } else if (state.turn_y) {
-      transpose_stack(ctx, y, ctx.out<float>(0), s.batch, pixels, s.out_channels);
-    }
-  }
-
-  static void compute(const RunContext& ctx, const ConvState& state, const ConvArgs& args) {
+  template <class Scratch>
+  static void compute(const RunContext& ctx, const ConvArgs& args, Scratch scratch) {
     const ConvShape& s = args.shape;
     const ConvKernels& conv = kernels().conv;
-    const auto scratch = [&](int worker) { return ctx.scratch() + state.workers + worker * state.worker_bytes; };
     const int64_t rows = conv_rows(s), taps = spatial_size(s.window.kernel, s.window.rank);
-    if (is_empty_sum(s)) {
-      const GemmArgs empty{.m = rows,
-                           .n = s.out_channels,
-                           .c = args.y,
-                           .ldc = args.y_stride,
-                           .epilogue = args.epilogue};
-      kernels().gemm.run(empty, 0, rows, 0, panel_count(s.out_channels));
-    } else if (is_depthwise(s)) {
+    if (is_depthwise(s)) {
       ctx.parallel(rows, grain_for(taps * s.in_channels), [&](int64_t begin, int64_t end, int worker) {
         conv.run_depthwise(args, begin, end, scratch(worker));
       });
-    } else {
-      const int64_t k = taps * (s.in_channels / s.groups);
-      const Tiling tiling(rows, conv_panels(s), kPanelWidth * k);
-      const int64_t grain = grain_for(tiling.row_step * tiling.panel_step * kPanelWidth * k);
-      ctx.parallel(tiling.count(), grain, [&](int64_t begin, int64_t end, int worker) {
-        for (int64_t t = begin; t < end; ++t)
-          conv.run(args, tiling.row_begin(t), tiling.row_end(t), tiling.panel_begin(t), tiling.panel_end(t),
-                   scratch(worker));
-      });
+      return;
     }
-  }
-
-  void run_float64(const RunContext& ctx, const ConvShape& s) const {
-    const int64_t pixels = spatial_size(s.window.output, s.window.rank);
-    const int64_t cost = conv_flops(s) / 2 / (s.batch * s.out_channels);
-    const double* bias = ctx.has(2) ? ctx.in<double>(2) : nullptr;
-    const double* residual = ctx.has(3) ? ctx.in<double>(3) : nullptr;
-    ctx.parallel(s.batch * s.out_channels, grain_for(cost), [&](int64_t begin, int64_t end, int) {
-      for (int64_t plane = begin; plane < end; ++plane) {
-        double* y = ctx.out<double>(0) + plane * pixels;
-        const int64_t m = plane % s.out_channels;
-        conv_plane(s, ctx.in<double>(0), ctx.in<double>(1), y, plane / s.out_channels, m);
-        for (int64_t i = 0; i < pixels; ++i) {
-          double v = bias ? y[i] + bias[m] : y[i];
-          if (residual) v += residual[plane * pixels + i];
-          y[i] = activate(activation_, v);
-        }
-      }
+    const int64_t k = taps * (s.in_channels / s.groups);
+    const Tiling tiling(rows, conv_panels(s), kPanelWidth * k);
+    const int64_t grain = grain_for(tiling.row_step * tiling.panel_step * kPanelWidth * k);
+    ctx.parallel(tiling.count(), grain, [&](int64_t begin, int64_t end, int worker) {
+      for (int64_t t = begin; t < end; ++t)
+        conv.run(args, tiling.row_begin(t), tiling.row_end(t), tiling.panel_begin(t), tiling.panel_end(t),
+                 scratch(worker));
     });
   }
 
-  DType dtype_;
-  Layout layout_;
-  SlidingWindow window_;
-  int64_t groups_;
-  FusedActivation activation_;
-  AlignedBytes packed_;
-  bool constant_ = false;
+  static void plane(const ConvShape& s, const double* x, const double* w, double* y, int64_t n, int64_t m) {
+    conv_plane(s, x, w, y, n, m);
+  }
 };
 
-void check_types(NodeContext& ctx, int most_inputs) {
-  ctx.expect_inputs(2, most_inputs);
-  for (int i = 1; i < ctx.num_inputs(); ++i)
-    if (ctx.has_input(i)) ctx.expect_same_dtype(0, i);
-  ctx.output(0, ctx.dtype(0));
-}
-
 std::unique_ptr<Op> make_conv(NodeContext& ctx) {
-  check_types(ctx, 3);
-  ctx.expect_dtype(0, {DType::kFloat32, DType::kFloat16, DType::kBFloat16, DType::kFloat64});
-  return std::make_unique<Conv>(ctx, Layout::kChannelsFirst);
+  return make_conv_op<Forward>(ctx, 3, Layout::kChannelsFirst);
 }
-
 std::unique_ptr<Op> make_fused_conv(NodeContext& ctx) {
-  check_types(ctx, 4);
-  ctx.expect_dtype(0, {DType::kFloat32, DType::kFloat16, DType::kBFloat16, DType::kFloat64});
-  return std::make_unique<Conv>(ctx, Layout::kChannelsFirst);
+  return make_conv_op<Forward>(ctx, 4, Layout::kChannelsFirst);
 }
-
 std::unique_ptr<Op> make_conv_nhwc(NodeContext& ctx) {
-  check_types(ctx, 4);
-  ctx.expect_dtype(0, {DType::kFloat32, DType::kFloat16, DType::kBFloat16});
-  return std::make_unique<Conv>(ctx, Layout::kChannelsLast);
+  return make_conv_op<Forward>(ctx, 4, Layout::kChannelsLast);
 }
 
 }  // namespace

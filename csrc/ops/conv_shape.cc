@@ -8,8 +8,12 @@
 namespace pyinfer {
 namespace {
 
-double multiply_add(double a, double b, double c) { return std::fma(a, b, c); }
-uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c) { return a * b + c; }
+double multiply_add(double a, double b, double c) {
+  return std::fma(a, b, c);
+}
+uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c) {
+  return a * b + c;
+}
 
 // Output positions [begin, end) of axis d at which tap `k` reads inside the image.
 struct Span {
@@ -63,13 +67,13 @@ int64_t conv_groups(const NodeContext& ctx) {
 }
 
 ConvShape conv_shape(const SlidingWindow& window, const ImageShape& x, const Shape& weights, int64_t groups) {
-  require(weights.rank() == x.rank + 2, ErrorCode::kInvalidInput, "weights of shape ", weights.str(), ", expected ",
-          x.rank + 2, " dimensions");
-  require(weights[1] <= INT64_MAX / groups && weights[1] * groups == x.channels, ErrorCode::kInvalidInput, "X has ",
-          x.channels, " channels, but weights of shape ", weights.str(), " in ", groups, " groups take ",
-          weights[1], " each");
-  require(weights[0] % groups == 0, ErrorCode::kInvalidInput, weights[0], " output channels do not divide into ",
-          groups, " groups");
+  require(weights.rank() == x.rank + 2, ErrorCode::kInvalidInput, "weights of shape ", weights.str(),
+          ", expected ", x.rank + 2, " dimensions");
+  require(weights[1] <= INT64_MAX / groups && weights[1] * groups == x.channels, ErrorCode::kInvalidInput,
+          "X has ", x.channels, " channels, but weights of shape ", weights.str(), " in ", groups,
+          " groups take ", weights[1], " each");
+  require(weights[0] % groups == 0, ErrorCode::kInvalidInput, weights[0],
+          " output channels do not divide into ", groups, " groups");
   ConvShape s;
   s.window = window.resolve(x, weights.dims().subspan(2));
   s.batch = x.batch;

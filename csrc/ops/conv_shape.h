@@ -25,6 +25,7 @@ bool is_empty_sum(const ConvShape& shape);
 // y = the plane of output channel `m` of image `n`, for channels-first x, w as in ONNX. Each output is one
 // chain over ascending (tap, channel); float64 by fused multiply-adds, integers modulo 2^32.
 void conv_plane(const ConvShape& shape, const double* x, const double* w, double* y, int64_t n, int64_t m);
-void conv_plane(const ConvShape& shape, const uint32_t* x, const uint32_t* w, uint32_t* y, int64_t n, int64_t m);
+void conv_plane(const ConvShape& shape, const uint32_t* x, const uint32_t* w, uint32_t* y, int64_t n,
+                int64_t m);
 
 }  // namespace pyinfer

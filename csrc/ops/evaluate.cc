@@ -1,5 +1,7 @@
 #include "ops/evaluate.h"
 
+#include <algorithm>
+
 #include "base/aligned.h"
 
 namespace pyinfer {
@@ -34,6 +36,9 @@ std::optional<std::vector<Tensor>> evaluate(const Op& op, std::span<const PlanVa
       output_slot(i).set(v.value);
       continue;
     }
+    const bool view = std::any_of(plan.shares().begin(), plan.shares().end(),
+                                  [&](const PlanContext::Share& s) { return s.view && s.output == i; });
+    if (view) continue;
     must_run = true;
     if (v.shape_known) output_slot(i).set(Tensor(v.type.dtype, v.shape));
   }

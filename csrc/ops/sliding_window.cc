@@ -105,11 +105,13 @@ Window SlidingWindow::resolve(const ImageShape& image, std::span<const int64_t> 
         end = pads_[j];
       }
       const int64_t room = input + w.pad[d] + end - extent;
-      require(room >= 0, ErrorCode::kInvalidInput, "a kernel that spans ", extent, " does not fit spatial axis ", d,
+      // Rounding up, one window remains even where it reaches past the padding.
+      const bool fits = room >= 0 || (ceil_mode && room > -stride);
+      require(fits, ErrorCode::kInvalidInput, "a kernel that spans ", extent, " does not fit spatial axis ", d,
               " of ", input, " padded to ", input + w.pad[d] + end);
-      w.output[d] = room / stride + 1;
+      w.output[d] = room / stride + 1;  // the quotient is rounded toward zero
       // A window that would start in the padding at the end is left out.
-      if (ceil_mode && room % stride != 0 && w.output[d] * stride < input + w.pad[d]) ++w.output[d];
+      if (ceil_mode && room >= 0 && room % stride != 0 && w.output[d] * stride < input + w.pad[d]) ++w.output[d];
     }
     if (pad_end != nullptr) pad_end[d] = end;
   }

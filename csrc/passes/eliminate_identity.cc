@@ -21,7 +21,9 @@ bool is_one(const Tensor* t) {
 }
 
 bool keeps_order(const std::vector<int64_t>& perm) {
-  return std::is_sorted(perm.begin(), perm.end());
+  for (size_t i = 0; i < perm.size(); ++i)
+    if (perm[i] != static_cast<int64_t>(i)) return false;
+  return true;
 }
 
 // Whether the first output is always the first input.

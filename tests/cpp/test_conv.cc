@@ -269,6 +269,22 @@ TEST(conv_transpose_wide_line) {
   });
 }
 
+// Every instruction set with fused multiply-add gives the same bits.
+TEST(conv_same_bits_on_every_isa_with_fma) {
+  const Axis a{13, 3, 1, 1, 1, 1};
+  for (Kind kind : {Kind::kConv, Kind::kDepthwise}) {
+    const ConvShape s = shape({a, a}, 2, 40, 40, kind == Kind::kDepthwise ? 40 : 1);
+    std::vector<float> first;
+    for_each_isa([&](const KernelTable& table) {
+      if (std::string(table.name) == "baseline") return;
+      Data d = make(s, {.epilogue = {.activation = Activation::kSilu}}, 5, kind);
+      run(table, d, 0, conv_rows(s), 0, conv_panels(s));
+      if (first.empty()) first = d.y;
+      CHECK(std::memcmp(d.y.data(), first.data(), first.size() * sizeof(float)) == 0);
+    });
+  }
+}
+
 TEST(layout_transpose) {
   for_each_isa([](const KernelTable& table) {
     Random random(5);

@@ -221,5 +221,20 @@ TEST(gemm_is_one_ascending_chain) {
   });
 }
 
+// Every instruction set with fused multiply-add gives the same bits, activations included.
+TEST(gemm_same_bits_on_every_isa_with_fma) {
+  for (const Epilogue& act : all_activations()) {
+    Problem p{.m = 13, .n = 53, .k = 40, .epilogue = act};
+    p.epilogue.bias = &kPresent;
+    std::vector<float> first;
+    for_each_isa([&](const KernelTable& table) {
+      if (std::string(table.name) == "baseline") return;
+      const std::vector<float> c = run_and_check(table, p, 21);
+      if (first.empty()) first = c;
+      CHECK(std::memcmp(c.data(), first.data(), c.size() * sizeof(float)) == 0);
+    });
+  }
+}
+
 }  // namespace
 }  // namespace pyinfer::test

@@ -1,5 +1,5 @@
 // Body of the conv_s8 family (contract: kernels/conv_s8.h): pixels under a window are gathered while they are
-// widened to 16 bits, which the product of kernels/cpu/gemm_s8.inl.h has to do anyway.
+// prepared for the product of kernels/cpu/gemm_s8.inl.h, which has to be done anyway.
 #pragma once
 
 #include "kernels/conv_s8.h"
@@ -24,48 +24,39 @@ inline size_t conv_s8_scratch_bytes(const ConvShape& s) {
 
 inline void conv_s8_pack(const PackConvS8Args& args) {
   const ConvShape& s = args.shape;
-  const uint8_t* weights = static_cast<const uint8_t*>(args.weights);
-  const uint8_t flip = args.w_signed ? 0 : 0x80;
   const int64_t taps = volume(s.window.kernel, s.window.rank);
   const int64_t channels = s.in_channels / s.groups, outputs = s.out_channels / s.groups;
   const int64_t depth = taps * channels;
   for (int64_t g = 0; g < s.groups; ++g) {
-    int8_t* out = args.packed + g * conv_s8_group_size(s);
     for (int64_t panel = 0; panel < div_up(outputs, 16); ++panel) {
-      for (int64_t k = 0; k < s8_depth(depth); ++k) {
-        int8_t* pair = out + panel * 16 * s8_depth(depth) + k / 2 * 32 + k % 2;
-        for (int64_t j = 0; j < 16; ++j) {
-          const int64_t m = panel * 16 + j;
-          const bool inside = m < outputs && k < depth;
-          const int64_t at = ((g * outputs + m) * channels + k % channels) * taps + k / channels;
-          pair[2 * j] = inside ? static_cast<int8_t>(weights[at] ^ flip) : int8_t{0};
-        }
-      }
+      const uint8_t* in = static_cast<const uint8_t*>(args.weights) + (g * outputs + panel * 16) * depth;
+      s8_pack_panel(
+          depth, min_of(16, outputs - panel * 16), args.w_signed,
+          args.packed + g * conv_s8_group_size(s) + panel * s8_panel_bytes(depth),
+          [&](int64_t k, int64_t j) { return in + (j * channels + k % channels) * taps + k / channels; });
     }
   }
 }
 
-// The channels of one group under the window of p, less the zero point, padding as 0; returns their sum
-// modulo 2^32.
-template <class T>
-uint32_t conv_s8_gather(const Window& w, const PixelCursor& p, const T* image, int64_t pixel_stride,
-                        int64_t channels, int32_t zero, int16_t* out) {
+// Prepares the channels of one group under the window of p; returns the sum of (x - zero) modulo 2^32.
+inline uint32_t conv_s8_gather(const Window& w, const PixelCursor& p, const uint8_t* image,
+                               int64_t pixel_stride, int64_t channels, S8Source source, S8Value* out) {
   const int last = w.rank - 1;
   const int64_t begin = last_axis_begin(w, p), width = w.input[last], dilation = w.dilation[last];
   const bool adjacent = dilation == 1 && pixel_stride == channels;
   uint32_t sum = 0;
   for_each_input_row(w, p, [&](int64_t row) {
-    const T* pixels = image + row * width * pixel_stride;
+    const uint8_t* pixels = image + row * width * pixel_stride;
     if (row >= 0 && adjacent && begin >= 0 && begin + w.kernel[last] <= width) {
-      sum += s8_widen(pixels + begin * channels, w.kernel[last] * channels, zero, out);
+      sum += s8_prepare(pixels + begin * channels, w.kernel[last] * channels, source, out);
       out += w.kernel[last] * channels;
       return;
     }
     for (int64_t k = 0, i = begin; k < w.kernel[last]; ++k, i += dilation, out += channels) {
       if (row >= 0 && i >= 0 && i < width) {
-        sum += s8_widen(pixels + i * pixel_stride, channels, zero, out);
+        sum += s8_prepare(pixels + i * pixel_stride, channels, source, out);
       } else {
-        for (int64_t c = 0; c < channels; ++c) out[c] = 0;
+        s8_fill(channels, source, out);
       }
     }
   });
@@ -79,6 +70,7 @@ inline void conv_s8_run(const ConvS8Args& args, int64_t row_begin, int64_t row_e
   const int64_t channels = s.in_channels / s.groups, outputs = s.out_channels / s.groups;
   const int64_t panels = div_up(outputs, 16), depth = conv_s8_depth(s);
   const int64_t image_size = volume(w.input, w.rank) * args.x_stride;
+  const S8Source source{.is_signed = args.x_signed, .zero = args.x_zero};
   const S8Rows rows = s8_rows(depth, scratch);
   const int64_t block = s8_block_rows(depth);
   if (panels == 0) return;
@@ -99,12 +91,10 @@ inline void conv_s8_run(const ConvS8Args& args, int64_t row_begin, int64_t row_e
       PixelCursor pixel = pixel_at(w, row);
       for (int64_t i = 0; i < count; ++i, advance(w, pixel)) {
         const uint8_t* image = static_cast<const uint8_t*>(args.x) + pixel.image * image_size + g * channels;
-        int16_t* out = rows.values + i * rows.stride;
-        rows.sums[i] = args.x_signed
-                           ? conv_s8_gather(w, pixel, reinterpret_cast<const int8_t*>(image), args.x_stride,
-                                            channels, args.x_zero, out)
-                           : conv_s8_gather(w, pixel, image, args.x_stride, channels, args.x_zero, out);
-        if (depth < rows.stride) out[depth] = 0;
+        S8Value* out = rows.values + i * rows.stride;
+        rows.sums[i] = conv_s8_gather(w, pixel, image, args.x_stride, channels, source, out);
+        rows.zeros[i] = source.value_zero();
+        for (int64_t k = depth; k < rows.stride; ++k) out[k] = 0;
       }
       s8_block(product, rows, row, count, max_of(panel_begin - g * panels, 0),
                min_of(panel_end - g * panels, panels));

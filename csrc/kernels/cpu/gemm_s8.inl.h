@@ -1,10 +1,15 @@
 // Body of the gemm_s8 family (contract: kernels/gemm_s8.h).
 //
-// Rows of A are widened once per block to int16 with their zero point taken off; B stays in 8 bits and is
-// widened on its way into registers. A product of two such values is below 2^16 and a pair of products below
-// 2^17: multiplying 16-bit pairs into 32-bit sums is exact, where the 8-bit multiply-add of x86 would
-// saturate. Unsigned B is stored as B - 128, and what its zero point z contributes, -z(j) * sum_k A(i,k), is
-// added at the end.
+// B is stored as int8 (unsigned B as B - 128), A prepared once per block of rows as S8Value, kS8Group values
+// of k side by side in both, so that one add_dot_s8 takes a group of k for 16 columns:
+//   kS8Centred      A less its zero point, in int16. A product is below 2^16 and a pair of them below 2^17,
+//   so
+//                   16-bit multiply-adds are exact, where the 8-bit ones of AVX2 would saturate.
+//   not kS8Centred  A as uint8 (signed A as A + 128), for dot products of bytes that wrap. What the zero
+//   point
+//                   contributes, a_zero(i) * sum_k B(k,j), is taken off at the end; the sums are stored after
+//                   each panel.
+// What B's zero point contributes, b_zero(j) * sum_k (A(i,k) - a_zero(i)), is taken off at the end.
 #pragma once
 
 #include "kernels/cpu/matrix_tile.inl.h"
@@ -17,51 +22,81 @@ namespace {
 constexpr int64_t kS8ScratchGoal = 256 * 1024;
 constexpr int64_t kS8BlockRows = 96;
 
-// int16 values in a widened row, and bytes in a packed column: k in pairs.
+// Values of k in a prepared row and in a packed panel: whole groups, zeros past K.
 constexpr int64_t s8_depth(int64_t k) {
-  return div_up(k, 2) * 2;
+  return div_up(k, kS8Group) * kS8Group;
+}
+// Bytes from panel to panel: 16 columns, then, for A not centred, the sum of each over k as int32.
+constexpr int64_t s8_panel_bytes(int64_t k) {
+  return 16 * s8_depth(k) + (kS8Centred ? 0 : 64);
 }
 constexpr int64_t s8_block_rows(int64_t k) {
-  return max_of(kMaxTileRows, min_of(kS8BlockRows, kS8ScratchGoal / max_of(2 * s8_depth(k), 1)));
+  const int64_t row_bytes = s8_depth(k) * static_cast<int64_t>(sizeof(S8Value));
+  return max_of(kMaxTileRows, min_of(kS8BlockRows, kS8ScratchGoal / max_of(row_bytes, 1)));
 }
 
-// A block of widened rows, `stride` values apart, with the sum of each.
+// A block of prepared rows, `stride` values apart.
 struct S8Rows {
-  int16_t* values;
+  S8Value* values;
   int64_t stride;
-  uint32_t* sums;  // modulo 2^32
+  uint32_t* sums;  // of each row less its zero point, modulo 2^32
+  int32_t* zeros;  // of each row, as its values see it
 };
 
+constexpr int64_t s8_padded_rows(int64_t k) {
+  return div_up(s8_block_rows(k), 16) * 16;
+}
 constexpr size_t s8_scratch_bytes(int64_t k) {
-  return static_cast<size_t>(s8_block_rows(k) * (s8_depth(k) * 2 + 4) + 64);
+  return static_cast<size_t>(s8_padded_rows(k) * (8 + s8_depth(k) * static_cast<int64_t>(sizeof(S8Value))));
 }
 inline S8Rows s8_rows(int64_t k, void* scratch) {
   uint32_t* sums = static_cast<uint32_t*>(scratch);
-  return {.values = reinterpret_cast<int16_t*>(sums + div_up(s8_block_rows(k), 16) * 16),
+  int32_t* zeros = static_cast<int32_t*>(scratch) + s8_padded_rows(k);
+  return {.values = reinterpret_cast<S8Value*>(zeros + s8_padded_rows(k)),
           .stride = s8_depth(k),
-          .sums = sums};
+          .sums = sums,
+          .zeros = zeros};
 }
 
-// out(k) = a(k) - zero; returns their sum modulo 2^32.
+// How bytes of A turn into values: their type and their zero point in it.
+struct S8Source {
+  bool is_signed;
+  int32_t zero;
+  int32_t bias() const { return is_signed ? 128 : 0; }
+  // What `zero` is among the values.
+  int32_t value_zero() const { return kS8Centred ? 0 : zero + bias(); }
+};
+
 template <class T>
-uint32_t s8_widen(const T* a, int64_t count, int32_t zero, int16_t* out) {
+uint32_t s8_prepare_as(const T* a, int64_t count, S8Source source, S8Value* out) {
+  const int32_t shift = kS8Centred ? -source.zero : source.bias();
   uint32_t sum = 0;
   for (int64_t k = 0; k < count; ++k) {
-    const int32_t v = a[k] - zero;
-    out[k] = static_cast<int16_t>(v);
+    const int32_t v = a[k];
+    out[k] = static_cast<S8Value>(v + shift);
     sum += static_cast<uint32_t>(v);
   }
-  return sum;
+  return sum - static_cast<uint32_t>(count) * static_cast<uint32_t>(source.zero);
+}
+// Writes `count` values; returns the sum of (a(k) - zero) modulo 2^32.
+inline uint32_t s8_prepare(const uint8_t* a, int64_t count, S8Source source, S8Value* out) {
+  return source.is_signed ? s8_prepare_as(reinterpret_cast<const int8_t*>(a), count, source, out)
+                          : s8_prepare_as(a, count, source, out);
+}
+// Values that stand for the zero point itself.
+inline void s8_fill(int64_t count, S8Source source, S8Value* out) {
+  for (int64_t k = 0; k < count; ++k) out[k] = static_cast<S8Value>(source.value_zero());
 }
 
 struct S8Tile {
-  const int16_t* a;  // rows a_stride apart
+  const S8Value* a;  // rows a_stride apart
   int64_t a_stride;
-  int64_t pairs;
+  int64_t groups;
   const int8_t* b;
-  int64_t panel_stride;
+  int64_t panel_bytes;
   const uint32_t* a_sums;
-  const int32_t* b_zero;  // of the stored values, per column, 16 per panel; null: all 0
+  const int32_t* a_zeros;
+  const int32_t* b_zeros;  // of the stored values, per column, 16 per panel; null: all 0
   int32_t* c;
   int64_t ldc;
   int columns;  // of the last panel
@@ -75,28 +110,38 @@ void s8_tile(const S8Tile& t) {
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) acc[r][p] = splat_i32(0);
   }
-  const int16_t* a[R];
+  const S8Value* a[R];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) a[r] = t.a + r * t.a_stride;
   const int8_t* b = t.b;
-  const int64_t panel_stride = t.panel_stride;
-  for (int64_t k = 0; k < 2 * t.pairs; k += 2, b += 32) {
-    I16Pairs row[P];
+  const int64_t panel_bytes = t.panel_bytes;
+  for (int64_t g = 0; g < t.groups; ++g, b += 16 * kS8Group) {
+    S8Group row[P];
 #pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) row[p] = widen_pairs(b + p * panel_stride);
+    for (int p = 0; p < P; ++p) row[p] = load_s8_group(b + p * panel_bytes);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const I16Pairs v = splat_pair(a[r] + k);
+      const S8Group v = splat_s8_group(a[r] + g * kS8Group);
 #pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) acc[r][p] = add_dot_pairs(acc[r][p], v, row[p]);
+      for (int p = 0; p < P; ++p) acc[r][p] = add_dot_s8(acc[r][p], v, row[p]);
     }
   }
-  if (t.b_zero != nullptr) {
+  if constexpr (!kS8Centred) {
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) {
-      const I32 zero = load_i32(t.b_zero + 16 * p);
+      const I32 sums = load_i32(reinterpret_cast<const int32_t*>(b + p * panel_bytes));
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) acc[r][p] = acc[r][p] - splat_i32(static_cast<int32_t>(t.a_sums[r])) * zero;
+      for (int r = 0; r < R; ++r) acc[r][p] = acc[r][p] - splat_i32(t.a_zeros[r]) * sums;
+    }
+  }
+  if (t.b_zeros != nullptr) {
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) {
+      const I32 zero = load_i32(t.b_zeros + 16 * p);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        acc[r][p] = acc[r][p] - splat_i32(static_cast<int32_t>(t.a_sums[r])) * zero;
+      }
     }
   }
 #pragma GCC unroll 16
@@ -114,26 +159,12 @@ void s8_tile(const S8Tile& t) {
 }
 
 using S8TileFn = void (*)(const S8Tile&);
-struct S8TileTable {
-  S8TileFn single[kMaxTileRows];  // one panel
-  S8TileFn common[kMaxTileRows];  // as many panels as the tallest tile has
-  S8TileFn widest[kMaxTileRows];  // tile_panels(rows) panels
+template <int R, int P>
+struct MakeS8Tile {
+  static constexpr bool kFits = P == 1 ? R <= kAccumulators : R * P <= kS8WideAccumulators;
+  static constexpr S8TileFn tile = s8_tile<R, P>;
 };
-template <int R>
-constexpr void fill_s8_table(S8TileTable& t) {
-  if constexpr (R > 0) {
-    t.single[R - 1] = s8_tile<R, 1>;
-    t.common[R - 1] = s8_tile<R, tile_panels(kMaxTileRows)>;
-    t.widest[R - 1] = s8_tile<R, tile_panels(R)>;
-    fill_s8_table<R - 1>(t);
-  }
-}
-constexpr S8TileTable make_s8_table() {
-  S8TileTable t{};
-  fill_s8_table<kMaxTileRows>(t);
-  return t;
-}
-constexpr S8TileTable kS8Tiles = make_s8_table();
+constexpr TileTable<S8TileFn> kS8Tiles = make_tile_table<S8TileFn, MakeS8Tile>();
 
 // The zero points of up to kMaxTilePanels panels, as the packed values see them.
 struct S8Zeros {
@@ -150,37 +181,38 @@ struct S8Zeros {
   }
 };
 
-// Rows [row, row + count) of C from widened rows.
+// Rows [row, row + count) of C from prepared rows.
 inline void s8_block(const GemmS8Args& args, const S8Rows& rows, int64_t row, int64_t count,
                      int64_t panel_begin, int64_t panel_end) {
   const RowSplit split(count);
-  const int group = split.tiles == 1 ? tile_panels(static_cast<int>(count)) : tile_panels(kMaxTileRows);
-  const auto& wide = split.tiles == 1 ? kS8Tiles.widest : kS8Tiles.common;
+  if (split.tiles == 0) return;
+  const int64_t panel_bytes = s8_panel_bytes(args.k);
   // Each of several tiles fetches its share of the next panel while it computes on these.
-  const int64_t lines = rows.stride / 4;
+  const int64_t lines = panel_bytes / 64;
   const int64_t share = split.tiles > 1 ? div_up(lines, split.tiles) : 0;
-  int panels = group;
+  int panels = 0;
   for (int64_t panel = panel_begin; panel < panel_end; panel += panels) {
-    panels = panel + group <= panel_end ? group : 1;
-    const auto& fns = panels == group ? wide : kS8Tiles.single;
+    const int level = kS8Tiles.level(split.max_height(), panel_end - panel);
+    panels = 1 << level;
     const int64_t column = panel * 16;
     const int columns = static_cast<int>(min_of(args.n - column, 16 * panels));
     const S8Zeros zeros(args, column, columns);
-    const int8_t* b = args.b + panel * 16 * rows.stride;
-    const int8_t* next = share > 0 && panel + panels < panel_end ? b + panels * 16 * rows.stride : nullptr;
+    const int8_t* b = args.b + panel * panel_bytes;
+    const int8_t* next = share > 0 && panel + panels < panel_end ? b + panels * panel_bytes : nullptr;
     for (int64_t i = 0; i < split.tiles; ++i) {
       const int64_t first = split.first(i);
       if (next != nullptr) prefetch_lines(next, i * share, min_of((i + 1) * share, lines));
-      fns[split.height(i) - 1]({.a = rows.values + first * rows.stride,
-                                .a_stride = rows.stride,
-                                .pairs = rows.stride / 2,
-                                .b = b,
-                                .panel_stride = 16 * rows.stride,
-                                .a_sums = rows.sums + first,
-                                .b_zero = zeros.any ? zeros.values : nullptr,
-                                .c = args.c + (row + first) * args.ldc + column,
-                                .ldc = args.ldc,
-                                .columns = columns - 16 * (panels - 1)});
+      kS8Tiles.tiles[level][split.height(i) - 1]({.a = rows.values + first * rows.stride,
+                                                  .a_stride = rows.stride,
+                                                  .groups = rows.stride / kS8Group,
+                                                  .b = b,
+                                                  .panel_bytes = panel_bytes,
+                                                  .a_sums = rows.sums + first,
+                                                  .a_zeros = rows.zeros + first,
+                                                  .b_zeros = zeros.any ? zeros.values : nullptr,
+                                                  .c = args.c + (row + first) * args.ldc + column,
+                                                  .ldc = args.ldc,
+                                                  .columns = columns - 16 * (panels - 1)});
     }
   }
 }
@@ -193,38 +225,48 @@ inline void gemm_s8_run(const GemmS8Args& args, int64_t row_begin, int64_t row_e
     const int64_t count = min_of(block, row_end - row);
     for (int64_t i = 0; i < count; ++i) {
       const int32_t zero = args.a_zero == nullptr ? 0 : args.a_zero[args.a_zero_per_row ? row + i : 0];
-      int16_t* out = rows.values + i * rows.stride;
+      const S8Source source{.is_signed = args.a_signed, .zero = zero};
+      S8Value* out = rows.values + i * rows.stride;
       const uint8_t* a = static_cast<const uint8_t*>(args.a) + (row + i) * args.lda;
-      rows.sums[i] = args.a_signed ? s8_widen(reinterpret_cast<const int8_t*>(a), args.k, zero, out)
-                                   : s8_widen(a, args.k, zero, out);
-      if (args.k < rows.stride) out[args.k] = 0;
+      rows.sums[i] = s8_prepare(a, args.k, source, out);
+      rows.zeros[i] = source.value_zero();
+      for (int64_t k = args.k; k < rows.stride; ++k) out[k] = 0;
     }
     s8_block(args, rows, row, count, panel_begin, panel_end);
   }
 }
 
 inline int64_t gemm_s8_packed_size(int64_t k, int64_t n) {
-  return div_up(n, 16) * 16 * s8_depth(k);
+  return div_up(n, 16) * s8_panel_bytes(k);
 }
 
-// Panel after panel: per pair of k, the two bytes of each of 16 columns. Zeros past K, and past N.
-inline void gemm_s8_pack_b(const PackS8Args& args, int64_t panel_begin, int64_t panel_end) {
-  const uint8_t* b = static_cast<const uint8_t*>(args.b);
-  const uint8_t flip = args.b_signed ? 0 : 0x80;  // v - 128 has the bits of v with the first one turned
-  const int64_t row_step = args.transposed ? 1 : args.ldb, column_step = args.transposed ? args.ldb : 1;
-  for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
-    int8_t* out = args.packed + panel * 16 * s8_depth(args.k);
-    const int64_t columns = min_of(16, args.n - panel * 16);
-    const uint8_t* in = b + panel * 16 * column_step;
-    for (int64_t k = 0; k < args.k; k += 2, out += 32) {
-      for (int64_t j = 0; j < 16; ++j) {
-        for (int64_t l = 0; l < 2; ++l) {
-          const bool inside = j < columns && k + l < args.k;
-          const uint8_t v = inside ? in[(k + l) * row_step + j * column_step] ^ flip : 0;
-          out[2 * j + l] = static_cast<int8_t>(v);
-        }
+// Writes one panel: per group of k, the kS8Group bytes of each of 16 columns. `at(k, j)` is where B(k, j) of
+// the panel's column j is. Zeros past K and past `columns`.
+template <class At>
+void s8_pack_panel(int64_t depth, int64_t columns, bool is_signed, int8_t* out, At at) {
+  const uint8_t flip = is_signed ? 0 : 0x80;  // v - 128 has the bits of v with the first one turned
+  int32_t sums[16] = {};
+  for (int64_t k = 0; k < depth; k += kS8Group) {
+    for (int64_t j = 0; j < 16; ++j) {
+      for (int64_t l = 0; l < kS8Group; ++l, ++out) {
+        const bool inside = j < columns && k + l < depth;
+        *out = inside ? static_cast<int8_t>(*at(k + l, j) ^ flip) : int8_t{0};
+        sums[j] += *out;
       }
     }
+  }
+  if constexpr (!kS8Centred) {
+    for (int64_t j = 0; j < 16; ++j) __builtin_memcpy(out + 4 * j, &sums[j], 4);
+  }
+}
+
+inline void gemm_s8_pack_b(const PackS8Args& args, int64_t panel_begin, int64_t panel_end) {
+  const int64_t row_step = args.transposed ? 1 : args.ldb, column_step = args.transposed ? args.ldb : 1;
+  for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
+    const uint8_t* in = static_cast<const uint8_t*>(args.b) + panel * 16 * column_step;
+    s8_pack_panel(args.k, min_of(16, args.n - panel * 16), args.b_signed,
+                  args.packed + panel * s8_panel_bytes(args.k),
+                  [&](int64_t k, int64_t j) { return in + k * row_step + j * column_step; });
   }
 }
 

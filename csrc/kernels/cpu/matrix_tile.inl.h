@@ -10,15 +10,11 @@
 namespace pyinfer {
 namespace {
 
-// The accumulators of an R x P tile must stay in registers: R * P <= kAccumulators. GCC keeps the
+// The accumulators of a tile must stay in registers: rows * panels <= kAccumulators. GCC keeps the
 // array in registers only when every loop over it is unrolled at compile time, hence the pragmas.
 constexpr int kMaxTileRows = kAccumulators < 12 ? kAccumulators : 12;
-constexpr int kMaxTilePanels = 4;
-constexpr int tile_panels(int rows) {
-  const int fit = kAccumulators / rows;
-  return fit < kMaxTilePanels ? fit : kMaxTilePanels;
-}
-
+constexpr int kTileLevels = 3;  // 1, 2 or 4 panels
+constexpr int kMaxTilePanels = 1 << (kTileLevels - 1);
 constexpr int64_t div_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
@@ -140,28 +136,40 @@ void matrix_tile(const MatrixTile& t) {
 
 using MatrixTileFn = void (*)(const MatrixTile&);
 
-// The tile functions for 1..kMaxTileRows rows, at a given number of panels.
-struct MatrixTileTable {
-  MatrixTileFn single[kMaxTileRows];  // one panel
-  MatrixTileFn common[kMaxTileRows];  // as many panels as the tallest tile has
-  MatrixTileFn widest[kMaxTileRows];  // tile_panels(rows) panels
-};
+// tiles[level][rows - 1] is Make<rows, 1 << level>::tile, or null where that does not fit.
+template <class Fn>
+struct TileTable {
+  Fn tiles[kTileLevels][kMaxTileRows];
 
-template <int R>
-constexpr void fill_tile_table(MatrixTileTable& t) {
-  if constexpr (R > 0) {
-    t.single[R - 1] = matrix_tile<R, 1>;
-    t.common[R - 1] = matrix_tile<R, tile_panels(kMaxTileRows)>;
-    t.widest[R - 1] = matrix_tile<R, tile_panels(R)>;
-    fill_tile_table<R - 1>(t);
+  // The largest that exists for so many rows, and has no more than `panels` panels.
+  int level(int rows, int64_t panels) const {
+    int l = 0;
+    while (l + 1 < kTileLevels && tiles[l + 1][rows - 1] != nullptr && int64_t{2} << l <= panels) ++l;
+    return l;
+  }
+};
+template <class Fn, template <int, int> class Make, int R = kMaxTileRows, int L = 0>
+constexpr void fill_tile_table(TileTable<Fn>& t) {
+  if constexpr (Make<R, 1 << L>::kFits) t.tiles[L][R - 1] = Make<R, 1 << L>::tile;
+  if constexpr (L + 1 < kTileLevels) {
+    fill_tile_table<Fn, Make, R, L + 1>(t);
+  } else if constexpr (R > 1) {
+    fill_tile_table<Fn, Make, R - 1, 0>(t);
   }
 }
-constexpr MatrixTileTable make_tile_table() {
-  MatrixTileTable t{};
-  fill_tile_table<kMaxTileRows>(t);
+template <class Fn, template <int, int> class Make>
+constexpr TileTable<Fn> make_tile_table() {
+  TileTable<Fn> t{};
+  fill_tile_table<Fn, Make>(t);
   return t;
 }
-constexpr MatrixTileTable kMatrixTiles = make_tile_table();
+
+template <int R, int P>
+struct MakeMatrixTile {
+  static constexpr bool kFits = R * P <= kAccumulators;
+  static constexpr MatrixTileFn tile = matrix_tile<R, P>;
+};
+constexpr TileTable<MatrixTileFn> kMatrixTiles = make_tile_table<MatrixTileFn, MakeMatrixTile>();
 
 // Rows cut into the fewest tiles, of heights that differ by one at most: a tile of one or two rows
 // at the end would run far below the rate of the others.
@@ -170,6 +178,8 @@ struct RowSplit {
   explicit RowSplit(int64_t rows)
       : tiles(div_up(rows, kMaxTileRows)), base(tiles ? rows / tiles : 0), extra(tiles ? rows % tiles : 0) {}
   int64_t first(int64_t tile) const { return tile * base + min_of(tile, extra); }
+  // Of the tallest tile.
+  int max_height() const { return height(0); }
   int height(int64_t tile) const { return static_cast<int>(base + (tile < extra ? 1 : 0)); }
 };
 
@@ -198,15 +208,14 @@ template <class TileRows>
 void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
   const RowSplit split(m.rows);
   const Epilogue& e = *m.epilogue;
-  const int group = split.tiles == 1 ? tile_panels(static_cast<int>(m.rows)) : tile_panels(kMaxTileRows);
-  const auto& wide = split.tiles == 1 ? kMatrixTiles.widest : kMatrixTiles.common;
+  if (split.tiles == 0) return;
   // Each of several tiles fetches its share of the next panel while it computes on these.
   const int64_t depth = m.segments * m.segment_length;
   const int64_t share = split.tiles > 1 ? div_up(depth, split.tiles) : 0;
-  int panels = group;
+  int panels = 0;
   for (int64_t panel = m.panel_begin; panel < m.panel_end; panel += panels) {
-    panels = panel + group <= m.panel_end ? group : 1;
-    const auto& fns = panels == group ? wide : kMatrixTiles.single;
+    const int level = kMatrixTiles.level(split.max_height(), m.panel_end - panel);
+    panels = 1 << level;
     const int64_t column = panel * 16;
     const int columns = static_cast<int>(min_of(m.n - column - 16 * (panels - 1), 16));
     const float* next =
@@ -235,7 +244,7 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
       tile.c = m.c + row * m.ldc + column;
       if (e.bias != nullptr && e.bias_per_row) tile.bias = e.bias + row;
       if (e.residual != nullptr) tile.residual = e.residual + row * e.residual_stride + column;
-      fns[height - 1](tile);
+      kMatrixTiles.tiles[level][height - 1](tile);
     }
   }
 }

@@ -407,22 +407,25 @@ inline void store_n_i32(int32_t* p, I32 v, int n) {
   _mm256_maskstore_epi32(p + 8, t.hi, v.hi);
 }
 
-// 16 pairs of int16.
-struct I16Pairs {
+// 8-bit products: B's 16 columns by 2 k, widened to int16; A's 2 values of k, less the zero point, in int16.
+using S8Value = int16_t;
+constexpr int kS8WideAccumulators = 4;
+constexpr int kS8Group = 2;
+constexpr bool kS8Centred = true;
+struct S8Group {
   __m256i lo, hi;
 };
-inline I16Pairs widen_pairs(const int8_t* p) {
+inline S8Group load_s8_group(const int8_t* p) {
   const auto* q = reinterpret_cast<const __m128i*>(p);
   return {_mm256_cvtepi8_epi16(_mm_loadu_si128(q)), _mm256_cvtepi8_epi16(_mm_loadu_si128(q + 1))};
 }
-// The same pair everywhere.
-inline I16Pairs splat_pair(const int16_t* p) {
+inline S8Group splat_s8_group(const S8Value* p) {
   int32_t bits;
   __builtin_memcpy(&bits, p, sizeof bits);
   return {_mm256_set1_epi32(bits), _mm256_set1_epi32(bits)};
 }
-// Per lane, c + a0 * b0 + a1 * b1 in int32; the products' sum is exact unless all four are -32768.
-inline I32 add_dot_pairs(I32 c, I16Pairs a, I16Pairs b) {
+// Per lane, c + sum of a_l * b_l modulo 2^32.
+inline I32 add_dot_s8(I32 c, S8Group a, S8Group b) {
   // The empty statements keep each sum with its product: GCC 12 would form all products of a tile before it
   // adds any, and run out of registers.
   c.lo = _mm256_add_epi32(c.lo, _mm256_madd_epi16(a.lo, b.lo));

@@ -403,27 +403,27 @@ inline void store_n_i32(int32_t* p, I32 v, int n) {
   for (int i = 0; i < n; ++i) p[i] = get(v, i);
 }
 
-// 16 pairs of values in the range of int16.
-struct I16Pairs {
-  Int4 first[4], second[4];
-};
-inline I16Pairs widen_pairs(const int8_t* p) {
-  I16Pairs r;
-  for (int i = 0; i < 16; ++i) {
-    r.first[i / 4][i % 4] = p[2 * i];
-    r.second[i / 4][i % 4] = p[2 * i + 1];
-  }
-  return r;
+// 8-bit products: B's 16 columns of one k; A's value, less the zero point.
+using S8Value = int16_t;
+constexpr int kS8WideAccumulators = 2;
+constexpr int kS8Group = 1;
+constexpr bool kS8Centred = true;
+using S8Group = I32;
+inline S8Group load_s8_group(const int8_t* p) {
+  using Char4 = int8_t __attribute__((vector_size(4)));
+  const auto quarter = [p](int i) {
+    Char4 v;
+    __builtin_memcpy(&v, p + 4 * i, sizeof v);
+    return (UInt4) __builtin_convertvector(v, Int4);
+  };
+  return {{quarter(0), quarter(1), quarter(2), quarter(3)}};
 }
-// The same pair everywhere.
-inline I16Pairs splat_pair(const int16_t* p) {
-  const Int4 a{p[0], p[0], p[0], p[0]}, b{p[1], p[1], p[1], p[1]};
-  return {{a, a, a, a}, {b, b, b, b}};
+inline S8Group splat_s8_group(const S8Value* p) {
+  return splat_i32(*p);
 }
-// Per lane, c + a0 * b0 + a1 * b1 in int32; the products' sum is exact unless all four are -32768.
-inline I32 add_dot_pairs(I32 c, I16Pairs a, I16Pairs b) {
-  const auto f = [&](int i) { return c.q[i] + (UInt4)(a.first[i] * b.first[i] + a.second[i] * b.second[i]); };
-  return {{f(0), f(1), f(2), f(3)}};
+// Per lane, c + a * b modulo 2^32.
+inline I32 add_dot_s8(I32 c, S8Group a, S8Group b) {
+  return c + a * b;
 }
 
 }  // namespace

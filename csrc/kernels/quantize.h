@@ -1,0 +1,26 @@
+// Linear quantization of contiguous runs. A step is 1, or 0 for an operand that is one element for the whole
+// run. y may be x when both have elements of one type and overlaps nothing else; n may be 0.
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/dtype.h"
+
+namespace pyinfer {
+
+struct QuantizeKernels {
+  // y[i] = clamp(round(x[i] / s[i]) + z[i], range of `to`), to nearest with ties to even; NaN gives the low
+  // end. `to` is an integer type of at most 16 bits; zero points lie in its range.
+  void (*quantize)(const float* x, const float* s, int s_step, const int32_t* z, int z_step, DType to,
+                   void* y, int64_t n);
+
+  // y[i] = (x[i] - z[i]) * s[i], each step rounded to float32. `from` is float32 or an integer type of at
+  // most 32 signed bits.
+  void (*dequantize)(DType from, const void* x, const float* s, int s_step, const float* z, int z_step,
+                     float* y, int64_t n);
+
+  // The least and the greatest of x and 0; NaNs do not count.
+  void (*range_with_zero)(const float* x, int64_t n, float* low, float* high);
+};
+
+}  // namespace pyinfer

@@ -157,13 +157,20 @@ class Recurrent final : public Op {
       const int64_t rows = s.steps * s.batch, k = weights.input, n = weights.width();
       const C* x = load_as(dtype, ctx.in(0).data, 0, rows * k, at(s.x));
       const Tiling tiling(rows, panel_count(n), k * kPanelWidth);
-      for (int d = 0; d < weights.directions; ++d)
+      for (int d = 0; d < weights.directions; ++d) {
+        const PanelProduct<C> product{.a = x,
+                                      .lda = k,
+                                      .b = weights.w(base, d),
+                                      .k = k,
+                                      .n = n,
+                                      .bias = weights.bias(base, d),
+                                      .c = at(s.products) + d * rows * n,
+                                      .ldc = n};
         ctx.parallel(tiling.count(), 1, [&](int64_t begin, int64_t end, int) {
           for (int64_t t = begin; t < end; ++t)
-            panel_product(x, tiling.row_end(t) - tiling.row_begin(t), k, weights.w(base, d), n,
-                          weights.bias(base, d), at(s.products) + d * rows * n, tiling.panel_begin(t),
-                          tiling.panel_end(t), tiling.row_begin(t));
+            product.run(tiling.row_begin(t), tiling.row_end(t), tiling.panel_begin(t), tiling.panel_end(t));
         });
+      }
     }
 
     void load_states() {
@@ -207,10 +214,10 @@ class Recurrent final : public Op {
 
     void multiply(const C* h, const C* packed, int64_t n, C* to, int64_t begin, int64_t end, bool spread) const {
       const int64_t k = weights.hidden, panels = panel_count(n), rows = end - begin;
-      if (!spread) return panel_product(h, rows, k, packed, n, static_cast<const C*>(nullptr), to, 0, panels, begin);
-      ctx.parallel(panels, grain_for(rows * k * kPanelWidth, int64_t{1} << 17), [&](int64_t p0, int64_t p1, int) {
-        panel_product(h, rows, k, packed, n, static_cast<const C*>(nullptr), to, p0, p1, begin);
-      });
+      const PanelProduct<C> product{.a = h, .lda = k, .b = packed, .k = k, .n = n, .c = to, .ldc = n};
+      if (!spread) return product.run(begin, end, 0, panels);
+      ctx.parallel(panels, grain_for(rows * k * kPanelWidth, int64_t{1} << 17),
+                   [&](int64_t first, int64_t last, int) { product.run(begin, end, first, last); });
     }
 
     template <class F>

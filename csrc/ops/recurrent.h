@@ -6,8 +6,8 @@
 
 #include "base/aligned.h"
 #include "kernels/elementwise.h"
-#include "kernels/gemm.h"
 #include "ops/op.h"
+#include "ops/panels.h"
 #include "ops/work.h"
 
 namespace pyinfer {
@@ -43,7 +43,7 @@ struct RecurrentAttributes {
 RecurrentAttributes read_recurrent_attributes(const NodeContext& ctx, Cell cell);
 
 // The weights of all directions in the compute type C (float or double), as run() reads them. W and R are
-// packed for product() below; `bias` is what is added to the input's product, `hidden_bias` what GRU
+// packed in panels (ops/panels.h); `bias` is what is added to the input's product, `hidden_bias` what GRU
 // with linear_before_reset adds to the hidden gate's recurrent product.
 template <class C>
 struct RecurrentWeights {
@@ -57,7 +57,6 @@ struct RecurrentWeights {
 
   int64_t width() const { return gates * hidden; }
   int64_t first_width() const { return split ? 2 * hidden : width(); }
-  int64_t packed_size(int64_t k, int64_t n) const;
   int64_t direction_size() const;
   // Elements of all directions; of the buffer that build() needs.
   int64_t size() const { return directions * direction_size(); }
@@ -68,19 +67,13 @@ struct RecurrentWeights {
              C* buffer) const;
 
   const C* w(const C* base, int d) const { return base + d * direction_size(); }
-  const C* r(const C* base, int d) const { return w(base, d) + packed_size(input, width()); }
-  const C* r_hidden(const C* base, int d) const { return r(base, d) + packed_size(hidden, first_width()); }
+  const C* r(const C* base, int d) const { return w(base, d) + packed_b_size(input, width()); }
+  const C* r_hidden(const C* base, int d) const { return r(base, d) + packed_b_size(hidden, first_width()); }
   const C* bias(const C* base, int d) const {
-    return r_hidden(base, d) + (split ? packed_size(hidden, hidden) : 0);
+    return r_hidden(base, d) + (split ? packed_b_size(hidden, hidden) : 0);
   }
   const C* hidden_bias(const C* base, int d) const { return bias(base, d) + width(); }
   const C* peephole(const C* base, int d) const { return hidden_bias(base, d) + hidden; }
 };
-
-// C(i, j) = bias(j) + sum_k A(i, k) B(k, j) for m rows and the panels [panel_begin, panel_end) of 16 columns
-// of packed B; each a chain over ascending k. bias may be nullptr.
-template <class C>
-void panel_product(const C* a, int64_t m, int64_t k, const C* b, int64_t n, const C* bias, C* c, int64_t panel_begin,
-                   int64_t panel_end, int64_t row_begin = 0);
 
 }  // namespace pyinfer

@@ -1,8 +1,6 @@
 #include <algorithm>
 #include <cctype>
-#include <cstring>
 
-#include "kernels/kernel_table.h"
 #include "ops/elements.h"
 #include "ops/recurrent.h"
 
@@ -123,44 +121,23 @@ RecurrentWeights<C>::RecurrentWeights(const RecurrentAttributes& a, const Shape&
 }
 
 template <class C>
-int64_t RecurrentWeights<C>::packed_size(int64_t k, int64_t n) const {
-  return packed_b_size(k, n);
-}
-
-template <class C>
 int64_t RecurrentWeights<C>::direction_size() const {
   const int64_t biases = width() + hidden + 3 * hidden;
-  return packed_size(input, width()) + packed_size(hidden, first_width()) +
-         (split ? packed_size(hidden, hidden) : 0) + round_up(biases, 16);
+  return packed_b_size(input, width()) + packed_b_size(hidden, first_width()) +
+         (split ? packed_b_size(hidden, hidden) : 0) + round_up(biases, 16);
 }
-
-namespace {
-
-// Packs B of n x k (transposed) as panels of 16 columns.
-void pack(const float* b, int64_t k, int64_t n, float* to) {
-  kernels().gemm.pack_b({.k = k, .n = n, .b = b, .ldb = k, .transposed = true, .packed = to}, 0, k, 0,
-                        panel_count(n));
-}
-void pack(const double* b, int64_t k, int64_t n, double* to) {
-  for (int64_t p = 0; p < panel_count(n); ++p)
-    for (int64_t i = 0; i < k; ++i)
-      for (int64_t j = 0; j < kPanelWidth; ++j) {
-        const int64_t column = p * kPanelWidth + j;
-        *to++ = column < n ? b[column * k + i] : 0.0;
-      }
-}
-
-}  // namespace
 
 template <class C>
 void RecurrentWeights<C>::build(const TensorView& w_view, const TensorView& r_view, const TensorView* b,
                                 const TensorView* p, C* base, C* buffer) const {
   const int64_t n = width();
   for (int d = 0; d < directions; ++d) {
-    pack(load_as(w_view.dtype, w_view.data, d * n * input, n * input, buffer), input, n, const_cast<C*>(w(base, d)));
+    const C* from = load_as(w_view.dtype, w_view.data, d * n * input, n * input, buffer);
+    pack_panels(from, input, true, input, n, const_cast<C*>(w(base, d)));
     const C* recurrent = load_as(r_view.dtype, r_view.data, d * n * hidden, n * hidden, buffer);
-    pack(recurrent, hidden, first_width(), const_cast<C*>(r(base, d)));
-    if (split) pack(recurrent + 2 * hidden * hidden, hidden, hidden, const_cast<C*>(r_hidden(base, d)));
+    pack_panels(recurrent, hidden, true, hidden, first_width(), const_cast<C*>(r(base, d)));
+    if (split) 
+      pack_panels(recurrent + 2 * hidden * hidden, hidden, true, hidden, hidden, const_cast<C*>(r_hidden(base, d)));
     C* to = const_cast<C*>(bias(base, d));
     C* late = const_cast<C*>(hidden_bias(base, d));
     C* peep = const_cast<C*>(peephole(base, d));
@@ -180,28 +157,6 @@ void RecurrentWeights<C>::build(const TensorView& w_view, const TensorView& r_vi
     }
     for (int64_t i = 0; p && i < 3 * hidden; ++i) peep[i] = value(*p, d * 3 * hidden + i);
   }
-}
-
-template <>
-void panel_product(const float* a, int64_t m, int64_t k, const float* b, int64_t n, const float* bias, float* c,
-                   int64_t panel_begin, int64_t panel_end, int64_t row_begin) {
-  const GemmArgs args{
-      .m = row_begin + m, .n = n, .k = k, .a = a, .lda = k, .b = b, .c = c, .ldc = n, .epilogue = {.bias = bias}};
-  kernels().gemm.run(args, row_begin, row_begin + m, panel_begin, panel_end);
-}
-
-template <>
-void panel_product(const double* a, int64_t m, int64_t k, const double* b, int64_t n, const double* bias, double* c,
-                   int64_t panel_begin, int64_t panel_end, int64_t row_begin) {
-  for (int64_t p = panel_begin; p < panel_end; ++p)
-    for (int64_t i = row_begin; i < row_begin + m; ++i) {
-      double sum[kPanelWidth] = {};
-      const double* panel = b + p * k * kPanelWidth;
-      for (int64_t l = 0; l < k; ++l)
-        for (int j = 0; j < kPanelWidth; ++j) sum[j] += a[i * k + l] * panel[l * kPanelWidth + j];
-      for (int64_t j = p * kPanelWidth; j < std::min(n, (p + 1) * kPanelWidth); ++j)
-        c[i * n + j] = sum[j - p * kPanelWidth] + (bias ? bias[j] : 0.0);
-    }
 }
 
 template void CellActivation::apply(const float*, float*, int64_t) const;

@@ -1,0 +1,93 @@
+// The two products of attention, S = scale Q K^T and Y = P V, head by head, for Attention and FlexAttention.
+#pragma once
+
+#include <algorithm>
+
+#include "ops/elements.h"
+#include "ops/panels.h"
+#include "ops/run_context.h"
+#include "ops/work.h"
+
+namespace pyinfer {
+
+// Rows of one head of a tensor: element e of row r of head h of batch b lies at
+// b * batch + h * head + r * row + e.
+struct HeadRows {
+  DType dtype = DType::kUndefined;
+  void* data = nullptr;
+  int64_t batch = 0, head = 0, row = 0;
+
+  int64_t at(int64_t b, int64_t h, int64_t r) const { return b * batch + h * head + r * row; }
+  // x of batch x heads x rows x size, or of batch x rows x (heads x size).
+  static HeadRows of(const TensorView& x, bool heads_last, int64_t heads, int64_t rows, int64_t size) {
+    return heads_last ? HeadRows{x.dtype, x.data, rows * heads * size, size, heads * size}
+                      : HeadRows{x.dtype, x.data, heads * rows * size, rows * size, size};
+  }
+};
+
+struct AttentionShape {
+  int64_t batch = 0, q_heads = 0, kv_heads = 0, q_rows = 0, past = 0, kv_rows = 0, size = 0, v_size = 0;
+
+  int64_t total() const { return past + kv_rows; }
+  bool empty() const { return batch == 0 || q_heads == 0 || q_rows == 0; }
+  // Rows of Q that one task takes: rows of scores that fit the cache, whatever the batch.
+  int64_t block() const {
+    constexpr int64_t kScores = 65536;
+    return std::clamp<int64_t>(kScores / std::max<int64_t>(total(), 1), 1, std::clamp<int64_t>(q_rows, 1, 32));
+  }
+  int64_t blocks() const { return ceil_div(q_rows, block()); }
+};
+
+// Where scratch memory lies, in bytes.
+struct AttentionScratch {
+  int64_t packed_k = 0, packed_v = 0, workers = 0, worker_size = 0;
+
+  AttentionScratch() = default;
+  AttentionScratch(ScratchLayout& layout, const AttentionShape& s, int workers_count, int64_t element);
+};
+
+template <class C>
+class AttentionCore {
+ public:
+  AttentionCore(const RunContext& ctx, const AttentionShape& shape, const AttentionScratch& scratch, C scale)
+      : shape_(shape), scratch_(scratch), base_(ctx.scratch()), scale_(scale) {}
+
+  HeadRows q, k, v, past_k, past_v, y;
+
+  // Packs K and V of all heads; call it before the others.
+  void pack(const RunContext& ctx) const;
+
+  // The scores of rows [row, row + rows) of one head against the keys [begin, end), `begin` a multiple of
+  // 16: s(i, j) for j in that range, rows `total` apart. `worker` picks scratch memory.
+  void scores(int worker, int64_t b, int64_t h, int64_t row, int64_t rows, int64_t begin, int64_t end, C* s) const;
+  // Y of these rows from probabilities p that are 0 outside [begin, end).
+  void output(int worker, int64_t b, int64_t h, int64_t row, int64_t rows, int64_t begin, int64_t end,
+              const C* p) const;
+
+  // Scratch of one worker: block() x total scores, and two rows of total elements.
+  C* score_block(int worker) const { return worker_base(worker); }
+  C* row_buffer(int worker) const { return worker_base(worker) + shape_.block() * shape_.total(); }
+
+ private:
+  C* worker_base(int worker) const {
+    return reinterpret_cast<C*>(base_ + scratch_.workers + worker * scratch_.worker_size);
+  }
+  C* small_block(int worker) const { return row_buffer(worker) + 2 * shape_.total(); }
+  C* packed_k(int64_t head) const {
+    return reinterpret_cast<C*>(base_ + scratch_.packed_k) + head * packed_b_size(shape_.size, shape_.total());
+  }
+  C* packed_v(int64_t head) const {
+    return reinterpret_cast<C*>(base_ + scratch_.packed_v) + head * packed_b_size(shape_.total(), shape_.v_size);
+  }
+  int64_t kv_head(int64_t b, int64_t h) const {
+    return b * shape_.kv_heads + h / (shape_.q_heads / shape_.kv_heads);
+  }
+  void pack_head(int worker, int64_t head, bool keys) const;
+
+  const AttentionShape& shape_;
+  const AttentionScratch& scratch_;
+  std::byte* base_;
+  C scale_;
+};
+
+}  // namespace pyinfer

@@ -1,7 +1,7 @@
 """Trained models that packages on PyPI carry agree with ONNX Runtime.
 
-The packages' own dependencies are not needed: `pip install --no-deps --target DIR rapidocr magika silero-vad`, and
-the environment variable PYINFER_MODEL_PACKAGES=DIR.
+The packages' own dependencies are not needed: `pip install --no-deps --target DIR rapidocr magika silero-vad`,
+and the environment variable PYINFER_MODEL_PACKAGES=DIR.
 """
 
 from __future__ import annotations

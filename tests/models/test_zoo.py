@@ -40,8 +40,8 @@ def test_agrees_with_onnxruntime(name):
 
 @pytest.mark.parametrize("name", sorted(INT8))
 def test_quantized_model_agrees_with_onnxruntime(name):
-    # With random weights one step of rounding grows through the layers: ONNX Runtime differs from itself by that
-    # much when its graph optimisations are switched off. That distance is the yardstick.
+    # With random weights one step of rounding grows through the layers: ONNX Runtime differs from itself by
+    # that much when its graph optimisations are switched off. That distance is the yardstick.
     path = zoo_model(name)
     feeds = random_feeds(path)
     plain = session(str(path), optimised=False).run(None, feeds)[0]

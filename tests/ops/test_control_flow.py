@@ -286,7 +286,8 @@ def test_loop_body_with_too_few_inputs_is_rejected():
 
 
 def test_random_operators_in_a_body_run_every_time():
-    model = load("""
+    model = load(
+        """
     g (int64 m) => (float[K] y) {
       y = Loop (m, ) <
         body = b (int64 i, bool c) => (bool c_out, float p) {
@@ -294,7 +295,8 @@ def test_random_operators_in_a_body_run_every_time():
           p = RandomUniform <shape = [1]> ()
         }
       >
-    }""".replace("float p)", "float[1] p)").replace("float[K] y", "float[K, L] y"))
+    }""".replace("float p)", "float[1] p)").replace("float[K] y", "float[K, L] y")
+    )
     assert len(np.unique(model.run({"m": scalar(8)})["y"])) > 1
 
 
@@ -315,7 +317,10 @@ g (float[A, B, C] x, float[A, B, C] w, float init) => (float last, {outputs}) {{
 
 
 def scan_reference(x, w, init, axes=(0, 0), directions=(0, 0), out_axes=(0, 0), out_directions=(0, 0)):
-    xs = [np.moveaxis(a, axis, 0)[:: -1 if d else 1] for a, axis, d in zip((x, w), axes, directions, strict=True)]
+    xs = [
+        np.moveaxis(a, axis, 0)[:: -1 if d else 1]
+        for a, axis, d in zip((x, w), axes, directions, strict=True)
+    ]
     s, p, q = np.float32(init), [], []
     for xe, we in zip(*xs, strict=True):
         s = np.float32(s + (xe * we).sum(dtype=np.float64))
@@ -346,7 +351,9 @@ def test_scan_axes_and_directions(options):
         "out_directions": "scan_output_directions",
     }
     attributes = "".join(f", {names[k]} = {list(v)}" for k, v in options.items())
-    model = load(SCAN.format(attributes=attributes, outputs="float[D, E, F] p, float[G, H, I] q", names="p, q"))
+    model = load(
+        SCAN.format(attributes=attributes, outputs="float[D, E, F] p, float[G, H, I] q", names="p, q")
+    )
     for shape in [(2, 3, 4), (1, 1, 1), (3, 2, 1)]:
         x, w = (RNG.standard_normal(shape).astype(np.float32) for _ in range(2))
         got = model.run({"x": x, "w": w, "init": scalar(0.5, np.float32)})

@@ -48,7 +48,14 @@ def check_numpy(op, inputs, attributes=None, *, opset, expected, constant=(), rt
     assert_same(actual, np.asarray(expected), rtol=rtol, atol=atol)
 
 
-SOFTMAX_SHAPES = [((2, 3, 4), 1), ((2, 3, 4), 0), ((2, 3, 4), 2), ((2, 3, 4), -1), ((4, 5), 1), ((3, 1, 2, 2), 2)]
+SOFTMAX_SHAPES = [
+    ((2, 3, 4), 1),
+    ((2, 3, 4), 0),
+    ((2, 3, 4), 2),
+    ((2, 3, 4), -1),
+    ((4, 5), 1),
+    ((3, 1, 2, 2), 2),
+]
 
 
 @pytest.mark.parametrize("opset", [7, 11, 12])
@@ -92,7 +99,17 @@ def test_softmax_of_unknown_rank():
 @pytest.mark.parametrize("axes", [[0], [1, 2], [0, 1, 2, 3], None])
 @pytest.mark.parametrize("keepdims", [0, 1])
 @pytest.mark.parametrize(
-    "op", ["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSumExp"]
+    "op",
+    [
+        "ReduceSum",
+        "ReduceMean",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceLogSumExp",
+    ],
 )
 def test_reduce_axes(op, axes, keepdims, opset):
     attributes = {"keepdims": keepdims} | ({} if axes is None else {"axes": axes})
@@ -223,7 +240,9 @@ def test_batch_normalization_per_activation():
     variance = np.abs(floats(3, 4)) + 0.1
     expected = (x - mean) / np.sqrt(variance + 1e-3) * scale + bias
     attributes = {"spatial": 0, "epsilon": 1e-3}
-    check_numpy("BatchNormalization", [x, scale, bias, mean, variance], attributes, opset=7, expected=expected)
+    check_numpy(
+        "BatchNormalization", [x, scale, bias, mean, variance], attributes, opset=7, expected=expected
+    )
 
 
 def test_batch_normalization_in_training_is_rejected():
@@ -238,12 +257,16 @@ def test_group_normalization_18():
     normal = (groups - groups.mean(2, keepdims=True)) / np.sqrt(groups.var(2, keepdims=True) + 1e-5)
     expected = normal * scale[:, None] + bias[:, None]
     expected = expected.reshape(x.shape).astype(np.float32)
-    check_numpy("GroupNormalization", [x, scale, bias], {"num_groups": 2}, opset=18, expected=expected, atol=1e-5)
+    check_numpy(
+        "GroupNormalization", [x, scale, bias], {"num_groups": 2}, opset=18, expected=expected, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div"])
 @pytest.mark.parametrize("constant", [(1,), ()])
-@pytest.mark.parametrize(("shape", "axis"), [((3, 4), 1), ((2,), 0), ((4, 5), None), ((3,), 1), ((1, 1), 0), ((4, 5), -2)])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((3, 4), 1), ((2,), 0), ((4, 5), None), ((3,), 1), ((1, 1), 0), ((4, 5), -2)]
+)
 def test_explicit_broadcast(op, shape, axis, constant):
     a, b = floats(2, 3, 4, 5), floats(*shape) + 3
     attributes = {"broadcast": 1} | ({} if axis is None else {"axis": axis})
@@ -359,7 +382,9 @@ def test_missing_attribute_names_the_node():
 def test_nodes_of_subgraphs_are_rewritten():
     # if c: Squeeze(x, axes=[0]) else: Clip(x[0], min=0)
     def graph(nodes, name):
-        return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)])
+        return helper.make_graph(
+            nodes, name, [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)]
+        )
 
     then_graph = graph([helper.make_node("Squeeze", ["x"], ["a"], axes=[0])], "a")
     else_nodes = [

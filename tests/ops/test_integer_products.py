@@ -53,7 +53,9 @@ MATMUL: list[tuple[Any, ...]] = [
 ]
 
 
-@pytest.mark.parametrize("types", list(itertools.product(BYTES, BYTES)), ids=lambda t: f"{t[0].__name__}-{t[1].__name__}")
+@pytest.mark.parametrize(
+    "types", list(itertools.product(BYTES, BYTES)), ids=lambda t: f"{t[0].__name__}-{t[1].__name__}"
+)
 @pytest.mark.parametrize("case", MATMUL, ids=str)
 @pytest.mark.parametrize("constant", [(), (1,)], ids=["", "constant"])
 def test_matmul_integer(case: Any, types: Any, constant: Any) -> None:
@@ -83,8 +85,14 @@ def test_extremes_do_not_saturate() -> None:
         np.testing.assert_array_equal(y, np.full((5, 17), 1000 * a_value * b_value))
 
 
-@pytest.mark.parametrize("scale_type", [np.float32, np.float16, ml_dtypes.bfloat16], ids=lambda d: np.dtype(d).name)
-@pytest.mark.parametrize("types", [(np.uint8, np.int8, np.uint8), (np.int8, np.int8, np.int8), (np.uint8, np.uint8, np.int8)], ids=str)
+@pytest.mark.parametrize(
+    "scale_type", [np.float32, np.float16, ml_dtypes.bfloat16], ids=lambda d: np.dtype(d).name
+)
+@pytest.mark.parametrize(
+    "types",
+    [(np.uint8, np.int8, np.uint8), (np.int8, np.int8, np.int8), (np.uint8, np.uint8, np.int8)],
+    ids=str,
+)
 @pytest.mark.parametrize("case", [c for c in MATMUL if c[2] is not None], ids=str)
 def test_qlinear_matmul(case: Any, types: Any, scale_type: Any) -> None:
     rng = np.random.default_rng(2)
@@ -153,7 +161,9 @@ def exact_conv(x: np.ndarray, w: np.ndarray, attrs: dict[str, Any]) -> np.ndarra
     return wrap(conv(x, w, *geometry, dtype=np.int64))
 
 
-@pytest.mark.parametrize("types", list(itertools.product(BYTES, BYTES)), ids=lambda t: f"{t[0].__name__}-{t[1].__name__}")
+@pytest.mark.parametrize(
+    "types", list(itertools.product(BYTES, BYTES)), ids=lambda t: f"{t[0].__name__}-{t[1].__name__}"
+)
 @pytest.mark.parametrize("case", CONV, ids=str)
 @pytest.mark.parametrize("zero", ["none", "scalar", "per channel"])
 def test_conv_integer(case: Any, types: Any, zero: str) -> None:
@@ -162,7 +172,9 @@ def test_conv_integer(case: Any, types: Any, zero: str) -> None:
     x_zero = None if zero == "none" else rand(rng, (), types[0])
     w_zero = None if zero == "none" else rand(rng, () if zero == "scalar" else (w.shape[0],), types[1])
     column = 0 if w_zero is None else w_zero.astype(np.int64).reshape(-1, *[1] * (w.ndim - 1))
-    want = exact_conv(x.astype(np.int64) - (0 if x_zero is None else int(x_zero)), w.astype(np.int64) - column, case[2])
+    want = exact_conv(
+        x.astype(np.int64) - (0 if x_zero is None else int(x_zero)), w.astype(np.int64) - column, case[2]
+    )
     inputs = [x, w, x_zero, w_zero]
     for constant in [(), (1,)]:
         (y,) = run(node_model("ConvInteger", inputs, case[2], constant=constant), inputs, constant)
@@ -173,7 +185,11 @@ def test_conv_integer(case: Any, types: Any, zero: str) -> None:
     np.testing.assert_array_equal(np.moveaxis(y, -1, 1), want)
 
 
-@pytest.mark.parametrize("types", [(np.uint8, np.int8, np.uint8), (np.int8, np.int8, np.int8), (np.uint8, np.uint8, np.int8)], ids=str)
+@pytest.mark.parametrize(
+    "types",
+    [(np.uint8, np.int8, np.uint8), (np.int8, np.int8, np.int8), (np.uint8, np.uint8, np.int8)],
+    ids=str,
+)
 @pytest.mark.parametrize("case", CONV, ids=str)
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("with_bias", [False, True])
@@ -187,7 +203,9 @@ def test_qlinear_conv(case: Any, types: Any, per_channel: bool, with_bias: bool)
     bias = rng.integers(-9999, 9999, w.shape[0], np.int32) if with_bias else None
     shape = (-1, *[1] * (w.ndim - 2))
     sums = exact_conv(
-        x.astype(np.int64) - int(x_zero), w.astype(np.int64) - w_zero.astype(np.int64).reshape(-1, *[1] * (w.ndim - 1)), case[2]
+        x.astype(np.int64) - int(x_zero),
+        w.astype(np.int64) - w_zero.astype(np.int64).reshape(-1, *[1] * (w.ndim - 1)),
+        case[2],
     )
     if bias is not None:
         sums = sums + bias.reshape(shape)

@@ -166,7 +166,7 @@ class Attention final : public Op {
     void run() {
       if (ctx.wants(kPresentKey)) write_present(kPresentKey, core.past_k, core.k, s.size);
       if (ctx.wants(kPresentValue)) write_present(kPresentValue, core.past_v, core.v, s.v_size);
-      if (s.empty()) return;
+      if (s.empty() || (s.v_size == 0 && (!all_scores || s.total() == 0))) return;
       core.pack(ctx);
       const int64_t blocks = s.blocks(), cost = s.block() * s.total() * (s.size + s.v_size);
       ctx.parallel(s.batch * s.q_heads * blocks, grain_for(cost), [&](int64_t begin, int64_t end, int worker) {

@@ -43,6 +43,15 @@ class AxisNorm final : public Op {
     const void* x = ctx.in(0).data;
     void* y = ctx.out(0).data;
     const int64_t tiles = (axes.inner + kBlock - 1) / kBlock;
+    if (dtype_ == DType::kFloat32 && kind_ != Kind::kMeanVariance && axes.is_plain()) {
+      const int64_t grain = std::max<int64_t>(axes.inner == 1 ? 1 : 16, kGrain / axes.reduced_count());
+      ctx.parallel(axes.kept_count() * axes.inner, grain, [&](int64_t begin, int64_t end, int) {
+        kernels().norm.lp_normalize(
+            {.x = ctx.in<float>(0), .y = ctx.out<float>(0), .n = axes.run, .inner = axes.inner},
+            kind_ == Kind::kL1 ? 1 : 2, begin, end);
+      });
+      return;
+    }
     const int64_t cost = axes.reduced_count() * std::min(axes.inner, kBlock);
     ctx.parallel(axes.kept_count() * tiles, std::max<int64_t>(1, kGrain / cost), [&](int64_t begin, int64_t end, int) {
       for (int64_t t = begin; t < end; ++t) {

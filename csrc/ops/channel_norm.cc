@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/kernel_table.h"
 #include "ops/elements.h"
 #include "ops/lanes.h"
 #include "ops/op.h"
@@ -106,6 +107,9 @@ class BatchNorm final : public Op {
     read(1, a);
     read(2, b);
     for (int64_t c = 0; c < s.c; ++c) a[c] /= std::sqrt(variance[c] + static_cast<C>(epsilon_));
+    if constexpr (std::is_same_v<C, float>) {
+      if (dtype_ == DType::kFloat32 && !training_) return apply_folded(ctx, s, mean, a, b);
+    }
     if (s.s == 1) return apply_rows(ctx, s, mean, a, b);
     ctx.parallel(s.n * s.c, std::max<int64_t>(1, kGrain / std::max<int64_t>(s.s, 1)),
                  [&](int64_t begin, int64_t end, int) {
@@ -113,6 +117,16 @@ class BatchNorm final : public Op {
                      affine_block(dtype_, ctx.in(0).data, ctx.out(0).data, i * s.s, s.s, mean[i % s.c], a[i % s.c],
                                   b[i % s.c]);
                  });
+  }
+
+  // y = x a + (b - mean a): the mean is a constant of the model, and as a rule not far from x.
+  void apply_folded(RunContext& ctx, const ChannelState& s, const float* mean, const float* a, float* b) const {
+    for (int64_t c = 0; c < s.c; ++c) b[c] -= mean[c] * a[c];
+    const ChannelAffineArgs args{
+        .x = ctx.in<float>(0), .y = ctx.out<float>(0), .channels = s.c, .inner = s.s, .scale = a, .shift = b};
+    const int64_t lines = s.s == 1 ? s.n : s.n * s.c, length = s.s == 1 ? s.c : s.s;
+    ctx.parallel(lines, std::max<int64_t>(1, kGrain / std::max<int64_t>(length, 1)),
+                 [&](int64_t begin, int64_t end, int) { kernels().norm.channel_affine(args, begin, end); });
   }
 
   // Channels side by side.
@@ -202,6 +216,21 @@ class GroupNorm final : public Op {
     const C* scale = load_as(ctx.in(1).dtype, ctx.in(1).data, 0, given, ctx.scratch_as<C>());
     const C* bias = load_as(ctx.in(2).dtype, ctx.in(2).data, 0, given, ctx.scratch_as<C>() + s.c);
     const void* x = ctx.in(0).data;
+    if constexpr (std::is_same_v<C, float>) {
+      if (dtype_ == DType::kFloat32 && !per_group) {
+        const GroupNormArgs args{.x = ctx.in<float>(0),
+                                 .y = ctx.out<float>(0),
+                                 .channels = s.c,
+                                 .groups = groups,
+                                 .spatial = s.s,
+                                 .scale = scale,
+                                 .bias = bias,
+                                 .epsilon = epsilon_};
+        ctx.parallel(s.n * groups, std::max<int64_t>(1, kGrain / count),
+                     [&](int64_t begin, int64_t end, int) { kernels().norm.group_norm(args, begin, end); });
+        return;
+      }
+    }
     ctx.parallel(s.n * groups, std::max<int64_t>(1, kGrain / count), [&](int64_t begin, int64_t end, int) {
       for (int64_t g = begin; g < end; ++g) {
         Lanes<C> sum(C{0}), squares(C{0});

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/math.h"
+#include "kernels/kernel_table.h"
 #include "ops/elements.h"
 #include "ops/lanes.h"
 #include "ops/op.h"
@@ -109,7 +110,22 @@ class LayerNorm final : public Op {
         shared[i] = buffer;
       }
     }
-    ctx.parallel(s.rows, std::max<int64_t>(1, kGrain / s.n), [&](int64_t begin, int64_t end, int worker) {
+    const int64_t grain = std::max<int64_t>(1, kGrain / s.n);
+    if constexpr (std::is_same_v<C, float>) {
+      if (plain(ctx, s)) {
+        const RowNormArgs args{.x = ctx.in<float>(0),
+                               .y = ctx.out<float>(0),
+                               .n = s.n,
+                               .scale = shared[0],
+                               .bias = shared[1],
+                               .epsilon = epsilon_,
+                               .mean = ctx.wants(1) ? ctx.out<float>(1) : nullptr,
+                               .inv_deviation = ctx.wants(2) ? ctx.out<float>(2) : nullptr};
+        ctx.parallel(s.rows, grain, [&](int64_t begin, int64_t end, int) { kernel()(args, begin, end); });
+        return;
+      }
+    }
+    ctx.parallel(s.rows, grain, [&](int64_t begin, int64_t end, int worker) {
       C* buffer = scratch + (2 + 3 * worker) * s.row_buffer;
       for (int64_t row = begin; row < end; ++row) {
         const C* operand[2];
@@ -139,17 +155,34 @@ class LayerNorm final : public Op {
         store_as(ctx.out(i).dtype, ctx.out(i).data, row, 1, &nan);
   }
 
-  template <class C>
-  std::pair<C, C> normalize(const C* x, const C* scale, const C* bias, C* y, int64_t n) const {
-    const C count = static_cast<C>(n);
-    const C mean = centered_ ? lane_sum(x, n) / count : C{0};
-    const C variance = lane_sum(x, n, [=](C v) { return (v - mean) * (v - mean); }) / count;
-    const C inverse = C{1} / std::sqrt(variance + static_cast<C>(epsilon_));
-    if (bias)
-      for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * inverse * scale[i] + bias[i];
-    else
-      for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * inverse * scale[i];
+  // One row; gives its mean and inverse deviation.
+  std::pair<float, float> normalize(const float* x, const float* scale, const float* bias, float* y,
+                                    int64_t n) const {
+    std::pair<float, float> statistics;
+    kernel()({.x = x, .y = y, .n = n, .scale = scale, .bias = bias, .epsilon = epsilon_, .mean = &statistics.first,
+              .inv_deviation = &statistics.second},
+             0, 1);
+    return statistics;
+  }
+  std::pair<double, double> normalize(const double* x, const double* scale, const double* bias, double* y,
+                                      int64_t n) const {
+    const double count = static_cast<double>(n);
+    const double mean = centered_ ? lane_sum(x, n) / count : 0.0;
+    const double variance = lane_sum(x, n, [=](double v) { return (v - mean) * (v - mean); }) / count;
+    const double inverse = 1.0 / std::sqrt(variance + static_cast<double>(epsilon_));
+    for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * inverse * scale[i] + (bias ? bias[i] : 0.0);
     return {mean, inverse};
+  }
+
+  void (*kernel() const)(const RowNormArgs&, int64_t, int64_t) {
+    return centered_ ? kernels().norm.layer_norm : kernels().norm.rms_norm;
+  }
+  // Everything float32 and the same for all rows: whole ranges of rows go to the kernel.
+  bool plain(const RunContext& ctx, const RowState& s) const {
+    for (int i : {0, 1, 2})
+      if ((ctx.has(i) && ctx.in(i).dtype != DType::kFloat32) || (ctx.wants(i) && ctx.out(i).dtype != DType::kFloat32))
+        return false;
+    return !s.operands[0].per_row && !s.operands[1].per_row;
   }
 
   DType dtype_;

@@ -7,7 +7,7 @@
 #include <limits>
 #include <utility>
 
-#include "kernels/elementwise.h"
+#include "kernels/kernel_table.h"
 #include "ops/dispatch.h"
 #include "ops/elements.h"
 #include "ops/lanes.h"
@@ -16,7 +16,7 @@
 namespace pyinfer {
 namespace {
 
-enum class Kind { kSum, kMean, kMax, kMin, kProd, kSumSquare, kL1, kL2, kLogSum, kLogSumExp };
+using Kind = ReduceKind;
 
 constexpr int64_t kGrain = 16384;
 
@@ -64,6 +64,7 @@ void with_accumulation(Kind kind, DType dtype, Use use) {
       return use(
           C{0}, [](C v) { return v < C{0} ? static_cast<C>(wrapping(C{0}) - wrapping(v)) : v == C{0} ? C{0} : v; },
           add);
+    default: return;
   }
 }
 
@@ -131,13 +132,21 @@ class Reduce final : public Op {
     const void* x = ctx.in(0).data;
     void* y = ctx.out(0).data;
     const int64_t cost = std::max<int64_t>(1, axes.reduced_count());
+    if (std::is_same_v<C, float> && dtype_ == DType::kFloat32 && axes.is_plain()) {
+      const int64_t grain = std::max<int64_t>(axes.inner == 1 ? 1 : 16, kGrain / cost);
+      ctx.parallel(axes.kept_count() * axes.inner, grain, [&](int64_t begin, int64_t end, int) {
+        kernels().reduce.reduce(kind_, {.x = ctx.in<float>(0), .reduce = axes.run, .inner = axes.inner},
+                                ctx.out<float>(0), begin, end);
+      });
+      return;
+    }
     if (axes.inner == 1) {
       ctx.parallel(axes.kept_count(), std::max<int64_t>(1, kGrain / cost), [&](int64_t begin, int64_t end, int) {
         C block[kBlock];
         for (int64_t i = begin; i < end; i += kBlock) {
           const int64_t n = std::min(kBlock, end - i);
           for (int64_t j = 0; j < n; ++j) block[j] = reduce_rows<C>(axes, x, axes.kept_at(i + j));
-          finish(kind_, block, n, axes.reduced_count());
+          if (!std::is_same_v<C, float>) finish(kind_, block, n, axes.reduced_count());
           store_as(dtype_, y, i, n, block);
         }
       });
@@ -156,7 +165,7 @@ class Reduce final : public Op {
     });
   }
 
-  // One result: runs of consecutive elements, all fed to the same lanes.
+  // One result: runs of consecutive elements, all fed to the same lanes; finished where C is float.
   template <class C>
   C reduce_rows(const ReduceAxes& axes, const void* x, int64_t at) const {
     C buffer[kBlock];
@@ -186,6 +195,12 @@ class Reduce final : public Op {
       }
     }
     C result{};
+    if constexpr (std::is_same_v<C, float>) {
+      ReduceLanes lanes;
+      kernels().reduce.start(kind_, lanes);
+      each_block([&](const C* p, int64_t n) { kernels().reduce.feed(kind_, lanes, p, n); });
+      return kernels().reduce.finish(kind_, lanes, axes.reduced_count());
+    }
     with_accumulation<C>(kind_, dtype_, [&](C init, auto map, auto join) {
       Lanes<C> lanes(init);
       each_block([&](const C* p, int64_t n) { lanes.feed(p, n, map, join); });

@@ -29,6 +29,8 @@ struct ReduceAxes final : StepState {
   ReduceAxes(const Shape& shape, const std::vector<bool>& reduced_dims);
 
   Shape output(const Shape& shape, bool keep_dims) const;
+  // Whether the input is [kept, run, inner] in one piece.
+  bool is_plain() const { return reduced.empty() && (kept.empty() || (kept.size() == 1 && kept[0].stride == run * inner)); }
   // Results, in rows of `inner`.
   int64_t kept_count() const { return kept_count_; }
   // Elements that one result reads.

@@ -91,7 +91,10 @@ def encoder():
 
 
 def test_sentence_encoder(encoder):
-    session = ort.InferenceSession(encoder.SerializeToString())
+    # ONNX Runtime 1.32's own rewriting of the embedding breaks this graph ("Starts must be a 1-D array").
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(encoder.SerializeToString(), options)
     model = pyinfer.load(encoder)
     rng = np.random.default_rng(3)
     for batch, length in [(1, 8), (3, 33), (2, 128)]:

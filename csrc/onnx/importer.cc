@@ -85,6 +85,8 @@ class Importer {
  public:
   Importer(const ModelProto& model, const DataSource& source) : model_(model), source_(source) {
     for (const OperatorSetIdProto& o : model.opset_imports) opsets_[normalized_domain(o.domain)] = o.version;
+    for (const FunctionProto& f : model.functions)
+      functions_.try_emplace({normalized_domain(f.domain), f.name, f.overload}, &f);
   }
 
   Graph import() {

@@ -17,6 +17,7 @@ from pyinfer._core import (
     UnsupportedModel,
     build_info,
     cpu_isa,
+    pass_names,
     supported_operators,
 )
 from pyinfer._types import TensorSpec
@@ -40,5 +41,6 @@ __all__ = [
     "build_info",
     "cpu_isa",
     "load",
+    "pass_names",
     "supported_operators",
 ]

@@ -68,7 +68,11 @@ def conv_transpose(
     y = np.zeros((x.shape[0], per_group * groups, *full))
     for tap in itertools.product(*map(range, w.shape[2:])):
         spatial = tuple(
-            slice(tap[d] * dilations[d], tap[d] * dilations[d] + (x.shape[2 + d] - 1) * strides[d] + 1, strides[d])
+            slice(
+                tap[d] * dilations[d],
+                tap[d] * dilations[d] + (x.shape[2 + d] - 1) * strides[d] + 1,
+                strides[d],
+            )
             for d in range(rank)
         )
         for g in range(groups):

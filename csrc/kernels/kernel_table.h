@@ -15,6 +15,7 @@
 #include "kernels/norm.h"
 #include "kernels/pool.h"
 #include "kernels/reduce.h"
+#include "kernels/resample.h"
 #include "kernels/quantize.h"
 
 namespace pyinfer {
@@ -31,6 +32,7 @@ struct KernelTable {
   NormKernels norm;
   PoolKernels pool;
   ReduceKernels reduce;
+  ResampleKernels resample;
   GemmS8Kernels gemm_s8;
   ConvS8Kernels conv_s8;
   QuantizeKernels quantize;

@@ -49,16 +49,21 @@ class If final : public Op {
 
 class Loop final : public Op {
  public:
-  Loop(std::unique_ptr<Body> body, size_t carried, std::vector<Tensor> empty_outputs)
-      : body_(std::move(body)), carried_(carried), empty_outputs_(std::move(empty_outputs)) {}
+  Loop(std::unique_ptr<Body> body, bool counted, bool conditional, size_t carried,
+       std::vector<Tensor> empty_outputs)
+      : body_(std::move(body)),
+        counted_(counted),
+        conditional_(conditional),
+        carried_(carried),
+        empty_outputs_(std::move(empty_outputs)) {}
 
   // Not computed while planning, which must be quick.
   bool pure() const override { return false; }
   void plan(PlanContext& ctx) const override { plan_all_dynamic(ctx); }
 
   void run(RunContext& ctx) const override {
-    const int64_t trips = ctx.has(0) ? read_trips(ctx.in(0)) : INT64_MAX;
-    bool go_on = !ctx.has(1) || read_condition(ctx.in(1));
+    const int64_t trips = counted_ ? read_trips(ctx.in(0)) : INT64_MAX;
+    bool go_on = !conditional_ || read_condition(ctx.in(1));
     std::vector<Object> values(2 + carried_), outputs;
     for (size_t i = 0; i < carried_; ++i) values[2 + i] = ctx.object(static_cast<int>(2 + i));
     std::vector<TripOutput> scans(empty_outputs_.size(), TripOutput(0, false));
@@ -70,7 +75,7 @@ class Loop final : public Op {
       body_->run(ctx, values, outputs);
       require(outputs[0].kind == Object::Kind::kTensor, ErrorCode::kInvalidModel,
               "the condition is no tensor");
-      if (ctx.has(1)) go_on = read_condition(outputs[0].tensor.view());
+      if (conditional_) go_on = read_condition(outputs[0].tensor.view());
       for (size_t i = 0; i < carried_; ++i) values[2 + i] = std::move(outputs[1 + i]);
       for (size_t i = 0; i < scans.size(); ++i)
         if (ctx.wants(static_cast<int>(carried_ + i)))
@@ -91,6 +96,7 @@ class Loop final : public Op {
   }
 
   std::unique_ptr<Body> body_;
+  bool counted_, conditional_;  // captured values follow the inputs, so a run cannot tell which are given
   size_t carried_;
   std::vector<Tensor> empty_outputs_;
 };
@@ -108,13 +114,11 @@ std::unique_ptr<Op> make_if(NodeContext& ctx) {
 }
 
 std::unique_ptr<Op> make_loop(NodeContext& ctx) {
-  require(ctx.num_inputs() >= 2, ErrorCode::kInvalidModel, "expected at least 2 inputs, got ",
-          ctx.num_inputs());
   if (ctx.has_input(0)) ctx.expect_dtype(0, {DType::kInt64});
   if (ctx.has_input(1)) ctx.expect_dtype(1, {DType::kBool});
   const Graph* graph = ctx.attr_graph("body");
   require(graph != nullptr, ErrorCode::kInvalidModel, "attribute 'body' is required");
-  const size_t carried = static_cast<size_t>(ctx.num_inputs()) - 2;
+  const auto carried = static_cast<size_t>(std::max(ctx.num_inputs() - 2, 0));
   require(graph->inputs.size() == 2 + carried, ErrorCode::kInvalidModel, "the body has ",
           graph->inputs.size(), " inputs, expected ", 2 + carried);
   std::vector<ValueType> types = {{.dtype = DType::kInt64}, {.dtype = DType::kBool}};
@@ -145,7 +149,8 @@ std::unique_ptr<Op> make_loop(NodeContext& ctx) {
     ctx.output(static_cast<int>(i - 1), results[i]);
     empty.push_back(no_trips(*graph, i, results[i].dtype, 0));
   }
-  return std::make_unique<Loop>(std::move(body), carried, std::move(empty));
+  return std::make_unique<Loop>(std::move(body), ctx.has_input(0), ctx.has_input(1), carried,
+                                std::move(empty));
 }
 
 }  // namespace

@@ -230,6 +230,7 @@ void convert(DType from, const void* x, DType to, void* y, int64_t n, const Conv
     return k.f16_to_f32(static_cast<const Float16*>(x), static_cast<float*>(y), n);
   if (to == DType::kFloat32 && from == DType::kBFloat16)
     return k.bf16_to_f32(static_cast<const BFloat16*>(x), static_cast<float*>(y), n);
+  if (k.plain(from, x, to, y, n)) return;
   switch (from) {
 #define PYINFER_CASE(D, T, W) \
   case DType::D: return through<W>(widen<T, W>, in, size, to, out, n, options);

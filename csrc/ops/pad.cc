@@ -4,6 +4,7 @@
 
 #include "base/math.h"
 #include "ops/copy_box.h"
+#include "ops/index_maps.h"
 
 namespace pyinfer {
 namespace {
@@ -16,10 +17,7 @@ struct PadState final : StepState {
   bool fill = false;  // some output elements come from outside
   CopyPlan inside;    // kConstant: what both have
   int64_t src_offset = 0, dst_offset = 0;
-  // Other modes. Elements of the untouched last axes move together; of each axis before them, where an output
-  // index reads: in elements, of the last such axis in runs.
-  int64_t run = 1;
-  std::vector<std::vector<int64_t>> from;
+  IndexMaps maps;  // other modes
 };
 
 struct Pads {
@@ -75,52 +73,18 @@ int64_t source(Mode mode, int64_t i, int64_t before, int64_t n) {
 std::unique_ptr<PadState> plan_other(Mode mode, const Shape& in, const Shape& out, const Pads& pads) {
   auto state = std::make_unique<PadState>();
   if (out.count() == 0) return state;
-  const auto strides = in.strides();
-  int axes = in.rank();
-  while (pads.before[static_cast<size_t>(axes - 1)] == 0 && out[axes - 1] == in[axes - 1]) --axes;
-  state->run = in.count(axes, in.rank());
-  for (int i = 0; i < axes; ++i) {
+  std::vector<std::vector<int64_t>> index(static_cast<size_t>(in.rank()));
+  for (int i = 0; i < in.rank(); ++i) {
     const auto a = static_cast<size_t>(i);
+    if (pads.before[a] == 0 && pads.after[a] == 0) continue;
     const int64_t crop = std::max<int64_t>(0, -pads.before[a]), before = std::max<int64_t>(0, pads.before[a]);
     const int64_t left = in[i] - crop - std::max<int64_t>(0, -pads.after[a]);
     require(left > 0, ErrorCode::kInvalidInput, "nothing is left to pad with along axis ", i, " of ",
             in.str());
-    const int64_t stride = i + 1 == axes ? 1 : strides[a];
-    std::vector<int64_t> from(static_cast<size_t>(out[i]));
-    for (int64_t k = 0; k < out[i]; ++k)
-      from[static_cast<size_t>(k)] = (crop + source(mode, k, before, left)) * stride;
-    state->from.push_back(std::move(from));
+    for (int64_t k = 0; k < out[i]; ++k) index[a].push_back(crop + source(mode, k, before, left));
   }
+  state->maps = make_index_maps(in, index);
   return state;
-}
-
-// Gathers one output line, along the last padded axis, after the other.
-void gather_lines(const RunContext& ctx, const PadState& state) {
-  const TensorView &x = ctx.in(0), &y = ctx.out(0);
-  const int64_t bytes = state.run * static_cast<int64_t>(dtype_size(x.dtype));
-  const std::vector<int64_t>& inner = state.from.back();
-  const auto length = static_cast<int64_t>(inner.size());
-  const auto line = [&](int64_t number) {
-    int64_t base = 0, rest = number;  // base in elements
-    for (size_t d = state.from.size() - 1; d-- > 0;) {
-      const auto n = static_cast<int64_t>(state.from[d].size());
-      base += state.from[d][static_cast<size_t>(rest % n)];
-      rest /= n;
-    }
-    if (x.dtype == DType::kString) {
-      for (int64_t i = 0; i < length; ++i)
-        std::copy_n(x.as<std::string>() + base + inner[static_cast<size_t>(i)] * state.run, state.run,
-                    y.as<std::string>() + (number * length + i) * state.run);
-      return;
-    }
-    kernels().movement.gather_rows(x.as<std::byte>() + base * static_cast<int64_t>(dtype_size(x.dtype)),
-                                   bytes, inner.data(), length, y.as<std::byte>() + number * length * bytes);
-  };
-  const int64_t lines = y.count() / (length * state.run);
-  const int64_t grain = std::max<int64_t>(1, (64 << 10) / (length * bytes));
-  ctx.parallel(lines, grain, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) line(i);
-  });
 }
 
 void fill_and_copy(const RunContext& ctx, const PadState& state, const void* value) {
@@ -174,7 +138,7 @@ class Pad final : public Op {
     if (mode_ == Mode::kConstant)
       fill_and_copy(ctx, state, ctx.has(2) ? ctx.in(2).data : nullptr);
     else
-      gather_lines(ctx, state);
+      gather_maps(ctx, state.maps);
   }
 
  private:

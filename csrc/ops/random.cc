@@ -196,7 +196,7 @@ std::unique_ptr<Op> make_multinomial(NodeContext& ctx) {
 
 class Dropout final : public Op {
  public:
-  Dropout(const NodeContext& ctx, DType mask) : source_(ctx, true), mask_(mask) {}
+  explicit Dropout(const NodeContext& ctx) : source_(ctx, true) {}
 
   void plan(PlanContext& ctx) const override {
     const Shape& x = ctx.shape(0);
@@ -224,8 +224,7 @@ class Dropout final : public Op {
     if (ctx.has_state() && ctx.wants(0) && n > 0 && ctx.out(0).data != ctx.in(0).data)
       std::memcpy(ctx.out(0).data, ctx.in(0).data, ctx.in(0).bytes());
     if (!ctx.wants(1)) return;
-    const bool yes = true;
-    for (int64_t i = 0; i < n; ++i) convert(kBool, &yes, mask_, element(ctx.out(1), i), 1);
+    std::fill_n(ctx.out<bool>(1), n, true);
   }
 
  private:
@@ -243,12 +242,11 @@ class Dropout final : public Op {
         block[j] = keep[j] ? block[j] * scale : 0.0;
       }
       if (ctx.wants(0)) convert(kFloat64, block, x.dtype, element(ctx.out(0), i), m);
-      if (ctx.wants(1)) convert(kBool, keep, mask_, element(ctx.out(1), i), m);
+      if (ctx.wants(1)) std::copy_n(keep, m, ctx.out<bool>(1) + i);
     }
   }
 
   RandomSource source_;
-  DType mask_;
 };
 
 std::unique_ptr<Op> make_dropout(NodeContext& ctx) {
@@ -259,10 +257,8 @@ std::unique_ptr<Op> make_dropout(NodeContext& ctx) {
     ctx.unsupported("input 1 is ", ctx.input_type(1).str());
   if (ctx.has_input(2)) ctx.expect_dtype(2, {kBool});
   ctx.output(0, ctx.dtype(0));
-  // Before version 10 the mask had the type of the data.
-  const DType mask = ctx.version() < 10 ? ctx.dtype(0) : kBool;
-  ctx.output(1, mask);
-  return std::make_unique<Dropout>(ctx, mask);
+  ctx.output(1, kBool);
+  return std::make_unique<Dropout>(ctx);
 }
 
 }  // namespace

@@ -121,13 +121,13 @@ class BatchedScan final : public Scan {
       require(common_length(xs, loop_.inputs) == longest, ErrorCode::kInvalidInput,
               "scan inputs of different lengths");
       std::vector<Object> results = loop_.run(ctx, std::move(states), xs, length_of(ctx, b, longest));
-      for (size_t i = 0; i < parts.size(); ++i)
-        parts[i].push_back(i < loop_.states ? results[i].tensor
-                                            : padded(results[i].tensor, longest, ctx.limits()));
+      for (size_t i = 0; i < parts.size(); ++i) parts[i].push_back(std::move(results[i].tensor));
     }
     std::vector<Object> outputs;
-    for (const auto& list : parts)
-      outputs.push_back(Object::of(join_tensors(list, 0, true, ctx.limits(), "results of a batch")));
+    for (size_t i = 0; i < parts.size(); ++i) {
+      if (i >= loop_.states) pad(parts[i], longest, ctx.limits());
+      outputs.push_back(Object::of(join_tensors(parts[i], 0, true, ctx.limits(), "results of a batch")));
+    }
     give(ctx, std::move(outputs));
   }
 
@@ -142,15 +142,18 @@ class BatchedScan final : public Scan {
     return n;
   }
 
-  // The elements behind a short sequence have no defined value; here they are zero.
-  static Tensor padded(const Tensor& y, int64_t length, const Limits& limits) {
-    if (y.shape()[0] == length) return y;
-    Shape rest = y.shape();
-    rest[0] = length - rest[0];
-    Tensor zeros(y.dtype(), rest);
-    if (y.dtype() != DType::kString && zeros.bytes() > 0) std::memset(zeros.view().data, 0, zeros.bytes());
-    const Tensor both[] = {y, zeros};
-    return join_tensors(both, 0, false, limits, "results of a sequence");
+  // The elements behind a short sequence have no defined value; here they are zero. Those of an empty one
+  // have the shape of the others.
+  static void pad(std::vector<Tensor>& ys, int64_t length, const Limits& limits) {
+    const auto some = std::ranges::find_if(ys, [](const Tensor& y) { return y.shape()[0] > 0; });
+    const Shape element = (some == ys.end() ? ys[0] : *some).shape();
+    for (Tensor& y : ys) {
+      Shape rest = y.shape()[0] > 0 ? y.shape() : element;
+      rest[0] = length - y.shape()[0];
+      const Tensor zeros = new_tensor(y.dtype(), rest, limits);
+      const Tensor both[] = {y, zeros};
+      y = y.shape()[0] > 0 ? join_tensors(both, 0, false, limits, "results of a sequence") : zeros;
+    }
   }
 };
 

@@ -22,6 +22,15 @@ void copy_elements(DType dtype, const void* src, int64_t src_at, void* dst, int6
 
 }  // namespace
 
+Tensor new_tensor(DType dtype, const Shape& shape, const Limits& limits) {
+  const auto bytes = checked_mul(shape.count(), static_cast<int64_t>(dtype_size(dtype)));
+  require(bytes && *bytes <= limits.max_tensor_bytes, ErrorCode::kLimit, "a tensor of shape ", shape.str(),
+          " would exceed max_tensor_bytes=", limits.max_tensor_bytes);
+  Tensor out(dtype, shape);
+  if (dtype != DType::kString && *bytes > 0) std::memset(out.view().data, 0, out.bytes());
+  return out;
+}
+
 Tensor copy_slice(const TensorView& x, int axis, int64_t begin, int64_t end) {
   Shape shape = x.shape;
   shape[axis] = end - begin;
@@ -57,10 +66,7 @@ Tensor join_tensors(std::span<const Tensor> parts, int64_t axis, bool stack, con
     shape.insert(at, total);
   else
     shape[at] = total;
-  const auto bytes = checked_mul(shape.count(), static_cast<int64_t>(dtype_size(dtype)));
-  require(bytes && *bytes <= limits.max_tensor_bytes, ErrorCode::kLimit, what, " joined to shape ",
-          shape.str(), " would exceed max_tensor_bytes=", limits.max_tensor_bytes);
-  Tensor out(dtype, shape);
+  Tensor out = new_tensor(dtype, shape, limits);
   const int64_t outer = shape.count(0, at), inner = shape.count(at + 1, shape.rank());
   int64_t done = 0;
   for (const Tensor& part : parts) {

@@ -10,6 +10,9 @@
 
 namespace pyinfer {
 
+// Zeros or empty strings. Throws Error(kLimit) over max_tensor_bytes.
+Tensor new_tensor(DType dtype, const Shape& shape, const Limits& limits);
+
 // x[..., begin:end, ...] along `axis`, copied.
 Tensor copy_slice(const TensorView& x, int axis, int64_t begin, int64_t end);
 

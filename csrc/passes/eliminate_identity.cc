@@ -1,4 +1,4 @@
-// f(x) = x: Identity, inference Dropout, Transpose that permutes nothing, Concat or Sum of one input, Pad by
+// f(x) = x: Identity, inference Dropout, Transpose that permutes nothing, Sum or Max of one input, Pad by
 // nothing, x * 1, x / 1. f(g(x)) of two Reshapes is the second alone, of two Transposes one.
 #include <algorithm>
 #include <numeric>
@@ -38,8 +38,7 @@ bool passes_on(const GraphEdit& edit, const Node& node) {
     const auto* perm = attribute<std::vector<int64_t>>(node, "perm");
     return perm && keeps_order(*perm);
   }
-  if (is_op(node, "Concat") || is_op(node, "Sum") || is_op(node, "Max") || is_op(node, "Min") ||
-      is_op(node, "Mean"))
+  if (is_op(node, "Sum") || is_op(node, "Max") || is_op(node, "Min") || is_op(node, "Mean"))
     return node.inputs.size() == 1;
   if (is_op(node, "Pad")) return all_zero(constant_input(edit, node, 1));
   if (is_op(node, "Mul") || is_op(node, "Div")) return is_one(constant_input(edit, node, 1));

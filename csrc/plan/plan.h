@@ -50,7 +50,7 @@ struct Segment {
   size_t next_step = 0;  // first step of the program that is not in this or an earlier segment
   std::vector<PlannedStep> steps;
   std::vector<Binding> fixed;   // kArena and kPlanned: the same addresses in every run of one context
-  std::vector<Binding> moving;  // the others, roots before their views
+  std::vector<Binding> moving;  // the others, owners before their views
   std::vector<Tensor> planned;
   int64_t arena_bytes = 0;
   int64_t flops = 0;             // as the operators count them

@@ -196,20 +196,28 @@ class Planner {
     return program_.types[static_cast<size_t>(id)].dtype == DType::kString;
   }
 
+  // Who owns the storage of each group that is not in the arena, else kNoValue: an output of the program, so
+  // that it is written where the caller will read it; or a tensor of strings.
+  std::vector<ValueId> owners() {
+    std::vector<ValueId> owner(groups_.size(), kNoValue);
+    for (size_t g = 0; g < groups_.size(); ++g)
+      if (groups_[g].here && owns_storage(groups_[g].root)) owner[g] = groups_[g].root;
+    for (ValueId id : program_.outputs) {
+      const int32_t g = group_of_[static_cast<size_t>(id)];
+      if (g >= 0 && groups_[static_cast<size_t>(g)].here && owner[static_cast<size_t>(g)] == kNoValue)
+        owner[static_cast<size_t>(g)] = id;
+    }
+    return owner;
+  }
+
   // Gives every group and scratch a place, then every member a binding.
   void place() {
-    std::vector<bool> heap(groups_.size(), false);
-    for (size_t g = 0; g < groups_.size(); ++g) heap[g] = groups_[g].here && owns_storage(groups_[g].root);
-    for (ValueId id : program_.outputs)
-      if (const int32_t g = group_of_[static_cast<size_t>(id)];
-          g >= 0 && groups_[static_cast<size_t>(g)].here)
-        heap[static_cast<size_t>(g)] = true;
-
+    const std::vector<ValueId> owner = owners();
     std::vector<Lifetime> lifetimes;
     std::vector<size_t> piece(groups_.size());
     const int32_t end = now();
     for (size_t g = 0; g < groups_.size(); ++g) {
-      if (!groups_[g].here || heap[g]) continue;
+      if (!groups_[g].here || owner[g] != kNoValue) continue;
       piece[g] = lifetimes.size();
       lifetimes.push_back(
           {bytes_of(groups_[g].root), groups_[g].first, groups_[g].last >= end ? kForever : groups_[g].last});
@@ -222,18 +230,21 @@ class Planner {
     for (size_t i = 0; i < scratch_.size(); ++i)
       segment_->steps[scratch_[i].first].scratch_offset = lifetimes[first_scratch + i].offset;
 
+    for (ValueId id : owner) {
+      if (id == kNoValue) continue;
+      segment_->moving.push_back({id, Where::kHeap, 0, known(id).type.dtype, known(id).shape});
+      segment_->owned.push_back(id);
+    }
     for (ValueId id : members_) {
       const auto g = static_cast<size_t>(group_of_[static_cast<size_t>(id)]);
-      const ValueId root = groups_[g].root;
-      Binding b{id, Where::kView, root, known(id).type.dtype, known(id).shape};
-      if (heap[g] && id == root) {
-        b.where = Where::kHeap;
-        segment_->owned.push_back(id);
-      } else if (groups_[g].here && !heap[g]) {
-        b.where = Where::kArena;
-        b.index = lifetimes[piece[g]].offset;
-      }
-      (b.where == Where::kArena ? segment_->fixed : segment_->moving).push_back(std::move(b));
+      if (id == owner[g]) continue;
+      const bool in_arena = groups_[g].here && owner[g] == kNoValue;
+      if (in_arena)
+        segment_->fixed.push_back(
+            {id, Where::kArena, lifetimes[piece[g]].offset, known(id).type.dtype, known(id).shape});
+      else
+        segment_->moving.push_back({id, Where::kView, owner[g] == kNoValue ? groups_[g].root : owner[g],
+                                    known(id).type.dtype, known(id).shape});
     }
   }
 

@@ -1,8 +1,8 @@
 // Runs every TEST, or those whose name contains the first argument. Exit status 1 on any failure.
-#include "check.h"
-
 #include <cstring>
 #include <exception>
+
+#include "check.h"
 
 namespace pyinfer::test {
 namespace {
@@ -15,7 +15,9 @@ std::vector<Case>& cases() {
 void report_failure(const char* file, int line, const std::string& message) {
   if (++g_failures <= 50) std::cerr << file << ":" << line << ": " << message << "\n";
 }
-int failures() { return g_failures; }
+int failures() {
+  return g_failures;
+}
 }  // namespace pyinfer::test
 
 int main(int argc, char** argv) {

@@ -35,6 +35,11 @@ std::vector<float> sample(float low, float high, uint32_t step) {
   for (float x : {0.0f, -0.0f, 1.0f, -1.0f, 0.5f, -0.5f, 2.0f, 1e-45f, -1e-45f, 1.1754944e-38f, 3.4028235e38f,
                   -3.4028235e38f, kInf, -kInf, kNan})
     xs.push_back(x);
+  // NaN of every payload: arithmetic on bits must not make numbers of them.
+  for (uint32_t payload = 1; payload < 0x800000u; payload += payload < 1024 ? 1 : 65537) {
+    xs.push_back(std::bit_cast<float>(0x7f800000u | payload));
+    xs.push_back(std::bit_cast<float>(0xff800000u | payload));
+  }
   for (uint64_t bits = 0; bits < 0x7f800000u; bits += step) {
     const float x = std::bit_cast<float>(static_cast<uint32_t>(bits));
     if (x >= low && x <= high) xs.push_back(x);
@@ -107,7 +112,7 @@ TEST(math_exponentials_and_logarithm) {
   scan({"sigmoid", UnaryKind::kSigmoid, exact_sigmoid, 3.0, 1.2e-38});
   scan({"softplus", UnaryKind::kSoftplus, exact_softplus, 3.0, 1.2e-38});
   scan({"tanh", UnaryKind::kTanh, std::tanh, 3.0, 0});
-  scan({"erf", UnaryKind::kErf, std::erf, 4.0, 0});
+  scan({"erf", UnaryKind::kErf, std::erf, 6.0, 0});
 }
 
 TEST(math_trigonometry_over_all_magnitudes) {

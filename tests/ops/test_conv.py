@@ -111,7 +111,9 @@ def with_older_opset(model: Any) -> bytes:
 def test_fused(dtype: Any, shape: Any, outputs: int, groups: int) -> None:
     if shape[1] % groups:
         pytest.skip("channels do not divide")
-    x, w, bias, z = rand(3, dtype, shape, (outputs, shape[1] // groups, 3, 3), (outputs,), (shape[0], outputs, *shape[2:]))
+    x, w, bias, z = rand(
+        3, dtype, shape, (outputs, shape[1] // groups, 3, 3), (outputs,), (shape[0], outputs, *shape[2:])
+    )
     geometry = ((1, 1), (1, 1, 1, 1), (1, 1), groups)
     attrs = attributes(*geometry) | {"activation": "LeakyRelu", "activation_params": [0.25]}
     total = conv(x, w, *geometry) + bias.astype(np.float64).reshape(-1, 1, 1) + z.astype(np.float64)
@@ -129,9 +131,12 @@ def test_fused(dtype: Any, shape: Any, outputs: int, groups: int) -> None:
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize(
-    "w_shape,groups,kernel", [((40, 24, 3, 3), 1, 3), ((24, 1, 3, 3), 24, 3), ((40, 24, 1, 1), 1, 1), ((24, 8, 3, 3), 3, 3)]
+    "w_shape,groups,kernel",
+    [((40, 24, 3, 3), 1, 3), ((24, 1, 3, 3), 24, 3), ((40, 24, 1, 1), 1, 1), ((24, 8, 3, 3), 3, 3)],
 )
-def test_same_bits_for_every_batch_and_thread_count(dtype: Any, w_shape: Any, groups: int, kernel: int) -> None:
+def test_same_bits_for_every_batch_and_thread_count(
+    dtype: Any, w_shape: Any, groups: int, kernel: int
+) -> None:
     x, w, bias = rand(4, dtype, (8, 24, 19, 17), w_shape, w_shape[:1])
     attrs = {"group": groups, "pads": [kernel // 2] * 4}
     model = node_model("Conv", [x, w, bias], attrs, constant=(1, 2))

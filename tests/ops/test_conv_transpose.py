@@ -51,10 +51,18 @@ def test_conv_transpose(case: Any, dtype: Any) -> None:
     column = bias.astype(np.float64).reshape(-1, *[1] * (x.ndim - 2))
     want = conv_transpose(x, w, *case[2:]) + column
     scale = conv_transpose(np.abs(x), np.abs(w), *case[2:]) + np.abs(column)
-    attrs = {"strides": strides, "pads": pads, "dilations": dilations, "output_padding": output_padding, "group": groups}
+    attrs = {
+        "strides": strides,
+        "pads": pads,
+        "dilations": dilations,
+        "output_padding": output_padding,
+        "group": groups,
+    }
     results = []
     for constant in [(), (1, 2)]:
-        (y,) = run(node_model("ConvTranspose", [x, w, bias], attrs, constant=constant), [x, w, bias], constant)
+        (y,) = run(
+            node_model("ConvTranspose", [x, w, bias], attrs, constant=constant), [x, w, bias], constant
+        )
         close(y, want, scale, dtype)
         results.append(y.tobytes())
     assert results[0] == results[1]
@@ -92,7 +100,9 @@ def test_output_shape(auto_pad: str, shape: Any, kernel: int) -> None:
 def test_same_bits_for_every_batch_and_thread_count(dtype: Any, shape: Any) -> None:
     rank = len(shape) - 2
     x, w = rand(3, dtype, shape, (12, 40, *[4] * rank))
-    model = node_model("ConvTranspose", [x, w], {"strides": [2] * rank, "pads": [1] * 2 * rank}, constant=(1,))
+    model = node_model(
+        "ConvTranspose", [x, w], {"strides": [2] * rank, "pads": [1] * 2 * rank}, constant=(1,)
+    )
     one, two = pyinfer.load(model, threads=1), pyinfer.load(model, threads=2)
     whole = one(x)
     assert two(x).tobytes() == whole.tobytes()

@@ -1,16 +1,21 @@
 import numpy as np
 import pytest
-from dtypes_for_tests import MOVABLE, numbered
-from nodes import check
 
 import pyinfer
+from dtypes_for_tests import MOVABLE, numbered
+from nodes import check
 
 
 @pytest.mark.parametrize("dtype", MOVABLE)
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_gather(dtype, axis):
     x = numbered(dtype, 3, 5, 4)
-    for indices in [np.array([[0, 2], [-1, 1]]), np.array(1), np.array([], np.int64), np.array([[-3]], np.int32)]:
+    for indices in [
+        np.array([[0, 2], [-1, 1]]),
+        np.array(1),
+        np.array([], np.int64),
+        np.array([[-3]], np.int32),
+    ]:
         check("Gather", [x, indices], {"axis": axis}, expected=[np.take(x, indices, axis)])
 
 
@@ -27,8 +32,11 @@ def test_gather_of_many_rows():
 @pytest.mark.parametrize("bad", [3, -4, 2**31, -(2**63), 2**63 - 1])
 def test_gather_refuses_indices_out_of_range(bad):
     x = np.zeros((3, 3), np.float32)
-    for op, index in [("Gather", np.array([0, bad])), ("GatherElements", np.array([[0, bad]])),
-                      ("GatherND", np.array([[0, bad]]))]:
+    for op, index in [
+        ("Gather", np.array([0, bad])),
+        ("GatherElements", np.array([[0, bad]])),
+        ("GatherND", np.array([[0, bad]])),
+    ]:
         with pytest.raises(pyinfer.PyInferError):
             check(op, [x, index])
 
@@ -82,8 +90,13 @@ def test_gather_nd(dtype):
 
 
 @pytest.mark.parametrize(
-    ("dims", "batch_dims"), [((2, 4), 0), ((2, 0), 0), ((3, 1), 1), ((2, 3, 3), 1), ((2, 1), -1), ((2, 1), 2), ((), 0)]
+    ("dims", "batch_dims"),
+    [((2, 4), 0), ((2, 0), 0), ((3, 1), 1), ((2, 3, 3), 1), ((2, 1), -1), ((2, 1), 2), ((), 0)],
 )
 def test_gather_nd_refuses(dims, batch_dims):
     with pytest.raises(pyinfer.PyInferError):
-        check("GatherND", [np.zeros((2, 3, 4), np.float32), np.zeros(dims, np.int64)], {"batch_dims": batch_dims})
+        check(
+            "GatherND",
+            [np.zeros((2, 3, 4), np.float32), np.zeros(dims, np.int64)],
+            {"batch_dims": batch_dims},
+        )

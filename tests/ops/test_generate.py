@@ -2,10 +2,10 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from dtypes_for_tests import MOVABLE, numbered
-from nodes import check
 
 import pyinfer
+from dtypes_for_tests import MOVABLE, numbered
+from nodes import check
 
 
 @pytest.mark.parametrize("dtype", [d for d in MOVABLE if d is not np.object_])
@@ -34,7 +34,8 @@ def test_constant_of_shape_refuses(shape):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.int32, np.int64])
 @pytest.mark.parametrize(
-    ("start", "limit", "delta"), [(0, 5, 1), (3, 9, 3), (10, 4, -2), (1, 1, 1), (5, 1, 1), (-7, 8, 4), (0, 5000, 1)]
+    ("start", "limit", "delta"),
+    [(0, 5, 1), (3, 9, 3), (10, 4, -2), (1, 1, 1), (5, 1, 1), (-7, 8, 4), (0, 5000, 1)],
 )
 def test_range(dtype, start, limit, delta):
     inputs = [np.array(v, dtype) for v in (start, limit, delta)]

@@ -3,13 +3,22 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from nodes import check
 
 import pyinfer
+from nodes import check
 
 FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 INTEGERS = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]
-SHAPES = [((7,), 0), ((3, 5), 1), ((3, 5), 0), ((2, 4, 3), -2), ((2, 1, 3), 1), ((0, 3), 1), ((1500, 3), 0), ((3, 2100), 0)]
+SHAPES = [
+    ((7,), 0),
+    ((3, 5), 1),
+    ((3, 5), 0),
+    ((2, 4, 3), -2),
+    ((2, 1, 3), 1),
+    ((0, 3), 1),
+    ((1500, 3), 0),
+    ((3, 2100), 0),
+]
 
 
 @pytest.mark.parametrize("dtype", FLOATS + INTEGERS)
@@ -81,7 +90,12 @@ def test_cumulative_wraps_around():
 def test_cumulative_refuses():
     x = np.zeros((2, 3), np.float32)
     for op in ("CumSum", "CumProd"):
-        for value, axis in [(x, np.array(2)), (x, np.array(-3)), (x, np.array([0, 1])), (x[0, 0], np.array(0))]:
+        for value, axis in [
+            (x, np.array(2)),
+            (x, np.array(-3)),
+            (x, np.array([0, 1])),
+            (x[0, 0], np.array(0)),
+        ]:
             with pytest.raises(pyinfer.PyInferError):
                 check(op, [value, axis], expected=[])
 
@@ -100,7 +114,9 @@ def test_top_k(dtype, largest):
         for k in sorted({0, 1, n // 2, n}):
             index = np.take(order, range(k), axis)
             expected = [np.take_along_axis(x, index, axis), index]
-            check("TopK", [x, np.array([k])], {"axis": axis, "largest": largest}, expected=expected, outputs=2)
+            check(
+                "TopK", [x, np.array([k])], {"axis": axis, "largest": largest}, expected=expected, outputs=2
+            )
 
 
 def test_top_k_of_many():

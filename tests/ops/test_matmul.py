@@ -110,7 +110,9 @@ def test_gemm(dtype: Any, transpose: Any, c_shape: Any, scale: Any) -> None:
     attributes = {"transA": transpose[0], "transB": transpose[1], "alpha": alpha, "beta": beta}
     wa, wb = (t.astype(np.float64) for t in (a.T if transpose[0] else a, b.T if transpose[1] else b))
     want = alpha * (wa @ wb) + (0 if c is None else beta * c.astype(np.float64))
-    magnitude = abs(alpha) * (np.abs(wa) @ np.abs(wb)) + (0 if c is None else np.abs(beta * c.astype(np.float64)))
+    magnitude = abs(alpha) * (np.abs(wa) @ np.abs(wb)) + (
+        0 if c is None else np.abs(beta * c.astype(np.float64))
+    )
     for constant in [(), (1,), (1, 2)]:
         if c is None and 2 in constant:
             continue
@@ -194,7 +196,9 @@ def internal(a: np.ndarray, b: np.ndarray, extra: list[Any], attributes: dict[st
     return run(node_model("FusedMatMul", [a, b, *extra], attributes, domain="pyinfer"), [a, b, *extra])[0]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16], ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize(
+    "dtype", [np.float32, np.float16, ml_dtypes.bfloat16], ids=lambda d: np.dtype(d).name
+)
 def test_bias_residual_activation(dtype: Any) -> None:
     rng = np.random.default_rng(6)
     a, b, bias, residual = (rand(rng, s, dtype) for s in ((2, 5, 8), (8, 19), (19,), (2, 5, 19)))

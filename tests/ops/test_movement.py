@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-from dtypes_for_tests import MOVABLE, numbered
-from nodes import check
 
 import pyinfer
+from dtypes_for_tests import MOVABLE, numbered
+from nodes import check
 
 
 def ints(*values):

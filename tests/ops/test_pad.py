@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from dtypes_for_tests import MOVABLE, numbered
-from nodes import check
 
 import pyinfer
+from dtypes_for_tests import MOVABLE, numbered
+from nodes import check
 
 
 def ints(*values):
@@ -53,14 +53,24 @@ def test_pad_takes_axes():
         for i, a in enumerate(axes):
             width[a] = (pads[i], pads[len(axes) + i])
         check("Pad", [x, pads, None, axes], expected=[np.pad(x, width)])
-        check("Pad", [x, pads, None, axes.astype(np.int32)], {"mode": "edge"}, expected=[np.pad(x, width, "edge")])
+        check(
+            "Pad",
+            [x, pads, None, axes.astype(np.int32)],
+            {"mode": "edge"},
+            expected=[np.pad(x, width, "edge")],
+        )
 
 
 def test_negative_pads_crop():
     x = numbered(np.float32, 4, 5)
     cropped = np.pad(x[1:, :3], ((0, 2), (1, 0)))
     check("Pad", [x, ints(-1, 1, 2, -2)], expected=[cropped])
-    check("Pad", [x, ints(-1, 1, 2, -2)], {"mode": "edge"}, expected=[np.pad(x[1:, :3], ((0, 2), (1, 0)), "edge")])
+    check(
+        "Pad",
+        [x, ints(-1, 1, 2, -2)],
+        {"mode": "edge"},
+        expected=[np.pad(x[1:, :3], ((0, 2), (1, 0)), "edge")],
+    )
     check("Pad", [x, ints(-4, 0, 0, 0)], expected=[x[4:]])
     check("Pad", [x, ints(-5, 0, 7, 0)], expected=[np.zeros((6, 5), np.float32)])
     check("Pad", [x, ints(0, 0, 0, 0)], {"mode": "wrap"}, expected=[x])
@@ -127,7 +137,9 @@ def test_center_crop_pad_takes_axes():
     check("CenterCropPad", [x, ints(5, 8)], {"axes": [-1, 1]})
 
 
-@pytest.mark.parametrize(("shape", "axes"), [((1,), [0, 1]), ((1, -1), [0, 1]), ((1,), [3]), ((2**62, 4), [0, 1])])
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((1,), [0, 1]), ((1, -1), [0, 1]), ((1,), [3]), ((2**62, 4), [0, 1])]
+)
 def test_center_crop_pad_refuses(shape, axes):
     with pytest.raises(pyinfer.PyInferError):
         check("CenterCropPad", [np.zeros((2, 3, 4), np.float32), ints(*shape)], {"axes": axes}, expected=[])

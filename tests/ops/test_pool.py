@@ -35,7 +35,13 @@ CASES: list[tuple[Any, ...]] = [
 
 def attributes(case: Any) -> dict[str, Any]:
     _, kernel, strides, pads, dilations, ceil = case
-    return {"kernel_shape": kernel, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil}
+    return {
+        "kernel_shape": kernel,
+        "strides": strides,
+        "pads": pads,
+        "dilations": dilations,
+        "ceil_mode": ceil,
+    }
 
 
 def close(got: np.ndarray, want: np.ndarray, dtype: Any) -> None:
@@ -72,7 +78,11 @@ def test_average(case: Any, dtype: Any, include: int) -> None:
 @pytest.mark.parametrize("dtype", [*FLOATS, np.int8, np.uint8], ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_max(case: Any, dtype: Any) -> None:
-    x = (rand(2, case[0], np.float64) * (50 if np.dtype(dtype).kind in "iu" else 1)).astype(np.int64).astype(dtype)
+    x = (
+        (rand(2, case[0], np.float64) * (50 if np.dtype(dtype).kind in "iu" else 1))
+        .astype(np.int64)
+        .astype(dtype)
+    )
     attrs = attributes(case)
     (y,) = run(node_model("MaxPool", [x], attrs), [x])
     np.testing.assert_array_equal(y.astype(np.float64), pool(x, lambda v, _: v.max(), *case[1:]))
@@ -127,7 +137,9 @@ GLOBAL: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 @pytest.mark.parametrize("op", GLOBAL)
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize(
-    "shape", [(2, 3, 7, 7), (1, 1, 1, 1), (2, 70, 14, 14), (3, 2, 130), (1, 3, 4, 5, 6), (0, 3, 4, 4), (2, 0, 3, 3)], ids=str
+    "shape",
+    [(2, 3, 7, 7), (1, 1, 1, 1), (2, 70, 14, 14), (3, 2, 130), (1, 3, 4, 5, 6), (0, 3, 4, 4), (2, 0, 3, 3)],
+    ids=str,
 )
 def test_global(op: str, dtype: Any, shape: Any) -> None:
     x = rand(4, shape, dtype)

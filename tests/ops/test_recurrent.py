@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from nodes import check, node_model, run
 
 import pyinfer
+from nodes import check, node_model, run
 
 ACTIVATIONS = {
     "Sigmoid": lambda x, a, b: 1 / (1 + np.exp(-x)),
@@ -133,7 +133,10 @@ def compare(cell, values, attributes, **options):
 @pytest.mark.parametrize("seed", range(12))
 def test_random(cell, seed):
     rng = np.random.default_rng(seed)
-    attributes = {"direction": ["forward", "reverse", "bidirectional"][seed % 3], "layout": int(rng.integers(2))}
+    attributes = {
+        "direction": ["forward", "reverse", "bidirectional"][seed % 3],
+        "layout": int(rng.integers(2)),
+    }
     if cell == "GRU":
         attributes["linear_before_reset"] = int(rng.integers(2))
     if cell == "LSTM":
@@ -150,7 +153,14 @@ def test_sizes(cell, sizes):
     rng = np.random.default_rng(1)
     steps, batch, inputs, hidden = sizes
     values = case(
-        cell, rng, steps=steps, batch=batch, inputs=inputs, hidden=hidden, attributes={}, extras={"b", "h", "c"}
+        cell,
+        rng,
+        steps=steps,
+        batch=batch,
+        inputs=inputs,
+        hidden=hidden,
+        attributes={},
+        extras={"b", "h", "c"},
     )
     compare(cell, values, {}, constant=(1, 2, 3), rtol=1e-4, atol=1e-5)
 
@@ -183,7 +193,15 @@ def test_clip_and_default_parameters(cell):
 def test_types(cell, dtype, tolerance):
     rng = np.random.default_rng(4)
     values = case(
-        cell, rng, steps=6, batch=3, inputs=7, hidden=9, attributes={}, extras={"b", "h", "c", "p"}, dtype=dtype
+        cell,
+        rng,
+        steps=6,
+        batch=3,
+        inputs=7,
+        hidden=9,
+        attributes={},
+        extras={"b", "h", "c", "p"},
+        dtype=dtype,
     )
     for constant in ((), (1, 2, 3, 7)):
         compare(cell, values, {}, constant=constant, rtol=tolerance, atol=tolerance)

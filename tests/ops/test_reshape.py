@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from nodes import check
-from dtypes_for_tests import MOVABLE, numbered
 
 import pyinfer
+from dtypes_for_tests import MOVABLE, numbered
+from nodes import check
 
 
 def shape_input(*dims):

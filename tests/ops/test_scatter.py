@@ -1,10 +1,10 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from dtypes_for_tests import MOVABLE, numbered
-from nodes import check
 
 import pyinfer
+from dtypes_for_tests import MOVABLE, numbered
+from nodes import check
 
 NUMBERS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int8, np.uint8, np.int64, np.uint32]
 FUNCTIONS = {
@@ -126,7 +126,9 @@ def test_scatter_refuses(op, indices, updates, attributes):
         check(op, [x, indices, np.zeros(updates, np.float32)], attributes, expected=[])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16, np.int8, ml_dtypes.float8_e4m3fn])
+@pytest.mark.parametrize(
+    "dtype", [np.float32, np.float16, ml_dtypes.bfloat16, np.int8, ml_dtypes.float8_e4m3fn]
+)
 @pytest.mark.parametrize("mode", ["linear", "circular"])
 def test_tensor_scatter(dtype, mode):
     cache, update = numbered(dtype, 2, 3, 5, 4), numbered(dtype, 2, 3, 2, 4)

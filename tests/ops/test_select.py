@@ -3,14 +3,25 @@
 import ml_dtypes
 import numpy as np
 import pytest
+
+import pyinfer
 from dtypes_for_tests import MOVABLE, numbered
 from nodes import check
 
-import pyinfer
-
 
 @pytest.mark.parametrize(
-    "dtype", [np.bool_, np.uint8, np.int16, np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.int64, np.complex64]
+    "dtype",
+    [
+        np.bool_,
+        np.uint8,
+        np.int16,
+        np.float16,
+        ml_dtypes.bfloat16,
+        np.float32,
+        np.float64,
+        np.int64,
+        np.complex64,
+    ],
 )
 @pytest.mark.parametrize("dims", [(3, 4, 5), (7,), (0, 3), (2, 0), (1, 1)])
 def test_non_zero(dtype, dims):
@@ -47,7 +58,9 @@ def test_compress_refuses():
             check("Compress", [x, condition], {"axis": axis}, expected=[])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int8, np.int64, np.uint16, np.bool_, np.object_])
+@pytest.mark.parametrize(
+    "dtype", [np.float32, np.float64, np.float16, np.int8, np.int64, np.uint16, np.bool_, np.object_]
+)
 @pytest.mark.parametrize("in_order", [True, False])
 @pytest.mark.parametrize("axis", [None, 0, 1, -1])
 def test_unique(dtype, in_order, axis):
@@ -74,7 +87,9 @@ def test_unique(dtype, in_order, axis):
 def test_unique_of_special_values():
     x = np.array([np.nan, 0.0, -0.0, np.inf, np.nan, -np.inf], np.float32)
     expected = [np.array([-np.inf, 0, np.inf, np.nan], np.float32), np.array([5, 1, 3, 0])]
-    check("Unique", [x], expected=[*expected, np.array([3, 1, 1, 2, 3, 0]), np.array([1, 2, 1, 2])], outputs=4)
+    check(
+        "Unique", [x], expected=[*expected, np.array([3, 1, 1, 2, 3, 0]), np.array([1, 2, 1, 2])], outputs=4
+    )
     z = np.array([1 + 2j, 1 - 1j, 0 + 5j, 1 + 2j])
     check("Unique", [z], expected=[np.array([5j, 1 - 1j, 1 + 2j])])
     check("Unique", [np.zeros((0,), np.float32)], expected=[np.zeros((0,), np.float32)])
@@ -97,7 +112,11 @@ def test_one_hot(dtype, axis):
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float16, np.float32, np.float64, np.uint64])
 def test_one_hot_takes_numbers_of_any_type(dtype):
     indices, depth = np.array([0, 2, 3], dtype), np.array([3], dtype)
-    check("OneHot", [indices, depth, np.array([0, 1], np.float32)], expected=[np.eye(4, dtype=np.float32)[[0, 2, 3], :3]])
+    check(
+        "OneHot",
+        [indices, depth, np.array([0, 1], np.float32)],
+        expected=[np.eye(4, dtype=np.float32)[[0, 2, 3], :3]],
+    )
 
 
 def test_one_hot_of_what_no_index_can_be():

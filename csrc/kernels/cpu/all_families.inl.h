@@ -13,6 +13,7 @@
 #include "kernels/cpu/norm.inl.h"
 #include "kernels/cpu/pool.inl.h"
 #include "kernels/cpu/reduce.inl.h"
+#include "kernels/cpu/resample.inl.h"
 #include "kernels/cpu/quantize.inl.h"
 #include "kernels/cpu/simd/vec.h"
 #include "kernels/kernel_table.h"
@@ -33,6 +34,7 @@ constexpr KernelTable make_table(const char* name) {
       .norm = kNormKernels,
       .pool = kPoolKernels,
       .reduce = kReduceKernels,
+      .resample = kResampleKernels,
       .gemm_s8 = kGemmS8Kernels,
       .conv_s8 = kConvS8Kernels,
       .quantize = kQuantize,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/convert.h"
+#include "kernels/cpu/convert_plain.inl.h"
 #include "kernels/cpu/simd/vec.h"
 
 namespace pyinfer {
@@ -58,7 +59,8 @@ void convert_run(const From* x, To* y, int64_t n) {
 constexpr ConvertKernels kConvert = {.f16_to_f32 = convert_run<Float16, float>,
                                      .bf16_to_f32 = convert_run<BFloat16, float>,
                                      .f32_to_f16 = convert_run<float, Float16>,
-                                     .f32_to_bf16 = convert_run<float, BFloat16>};
+                                     .f32_to_bf16 = convert_run<float, BFloat16>,
+                                     .plain = convert_plain};
 
 }  // namespace
 }  // namespace pyinfer

@@ -499,7 +499,13 @@ void where_run(const bool* c, int c_step, const T* a, const T* b, T* y, int64_t 
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; ++i) {
     const T va = kA ? a[i] : a0, vb = kB ? b[i] : b0;
-    y[i] = c[i] ? va : vb;
+    if constexpr (sizeof(T) == 16) {
+      y[i] = c[i] ? va : vb;
+    } else {
+      // All ones or none: compilers vectorise this where they would branch on c[i].
+      const T mask = static_cast<T>(T{0} - static_cast<T>(c[i]));
+      y[i] = static_cast<T>((va & mask) | (vb & static_cast<T>(~mask)));
+    }
   }
 }
 template <class T>

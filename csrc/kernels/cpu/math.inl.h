@@ -2,7 +2,7 @@
 // multiply-adds, so that every instruction set that has them gives the same bits, in every lane alone.
 //
 // Errors against the exact value, in units of the last place (ulp), with fused multiply-add:
-//   exp log pow and the functions through double 1, sin cos 1.6, x^3 1.6, expm1 tanh sigmoid 3, the rest
+//   exp log pow and the functions through double 1, sin cos 1.6, x^3 1.6, erf 6, expm1 tanh sigmoid 3, the rest
 //   4, or 8e-7 absolute where the formula cancels (GELU by erf). Infinities, NaN, signed zeros of odd
 //   functions through copysign, overflow and subnormal inputs behave as in C's <math.h>; exp_flush and what
 //   is built on it return zero where the exponential falls below 2^-126.
@@ -87,7 +87,8 @@ inline F32 exp(F32 x) {
 inline F32 exp_flush(F32 x) {
   const ExpReduced e = exp_reduce(x);
   const F32 y = as_f32(as_i32(exp_polynomial(e.r)) + shift_left<23>(e.n));
-  return select(x < splat(-87.3f), zero_f32(), y);
+  // The sum may turn a NaN into a number: below the bound and for NaN, the result is max(x, 0) instead.
+  return select(x >= splat(-87.3f), y, greater(zero_f32(), x));
 }
 
 // exp(x) - 1 for x <= 88, without cancellation near zero.

@@ -1,0 +1,178 @@
+// Planning and running small programs built by hand.
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "check.h"
+#include "plan/memory.h"
+#include "runtime/executor.h"
+#include "runtime/lower.h"
+#include "runtime/thread_pool.h"
+
+using namespace pyinfer;
+
+namespace {
+std::atomic<bool> g_counting{false};
+std::atomic<int> g_allocations{0};
+}  // namespace
+
+// Every allocation of the C++ library in this program passes here.
+void* operator new(size_t size) {
+  if (g_counting) ++g_allocations;
+  if (void* p = std::malloc(size)) return p;
+  throw std::bad_alloc();
+}
+void operator delete(void* p) noexcept {
+  std::free(p);
+}
+void operator delete(void* p, size_t) noexcept {
+  std::free(p);
+}
+
+namespace {
+
+struct Builder {
+  Graph graph;
+  ValueId input(DType dtype) {
+    graph.inputs.push_back(
+        graph.add_value({.name = "x", .type = {.dtype = dtype}, .shape = {}, .constant = {}}));
+    return graph.inputs.back();
+  }
+  ValueId constant(Tensor t) {
+    const DType dtype = t.dtype();
+    return graph.add_value({.name = "c", .type = {.dtype = dtype}, .shape = {}, .constant = std::move(t)});
+  }
+  ValueId node(const char* op, std::vector<ValueId> inputs) {
+    const ValueId y = graph.add_value({.name = op, .type = {}, .shape = {}, .constant = {}});
+    Node n;
+    n.op_type = op;
+    n.version = 28;
+    n.inputs = std::move(inputs);
+    n.outputs = {y};
+    graph.nodes.push_back(std::move(n));
+    return y;
+  }
+};
+
+Tensor filled(const Shape& shape, float value) {
+  Tensor t(DType::kFloat32, shape);
+  for (float& v : t.span<float>()) v = value;
+  return t;
+}
+
+}  // namespace
+
+TEST(warm_static_plan_allocates_nothing) {
+  Builder b;
+  const ValueId x = b.input(DType::kFloat32);
+  const ValueId h = b.node("MatMul", {x, b.constant(filled({64, 48}, 0.01f))});
+  const ValueId biased = b.node("Add", {h, b.constant(filled({48}, 0.5f))});
+  const ValueId y = b.node("Softmax", {b.node("Relu", {biased})});
+  const ValueId flat = b.node("Reshape", {y, b.constant(Tensor::vector_i64(std::vector<int64_t>{-1}))});
+  b.graph.outputs = {b.node("Mul", {flat, b.constant(filled({}, 2.0f))})};
+  const Limits limits;
+  ThreadPool pool(2);
+  Executor executor(lower(b.graph, limits, pool), limits, pool);
+
+  const std::vector<Object> inputs{Object::of(filled({32, 64}, 1.0f))};
+  std::vector<Object> outputs;
+  for (int i = 0; i < 3; ++i) executor.run(inputs, outputs);
+  const uint64_t buffers = allocation_count();
+  g_allocations = 0;
+  g_counting = true;
+  executor.run(inputs, outputs);
+  g_counting = false;
+  CHECK_EQ(g_allocations.load(), 0);
+  CHECK_EQ(allocation_count(), buffers);
+  CHECK_NEAR(outputs[0].tensor.as<float>()[0], 2.0 / 48, 1e-6);
+}
+
+TEST(plans_are_kept_per_shape) {
+  Builder b;
+  const ValueId x = b.input(DType::kFloat32);
+  b.graph.outputs = {b.node("Neg", {x})};
+  const Limits limits;
+  Serial serial;
+  Executor executor(lower(b.graph, limits, serial), limits, serial);
+  const auto first = executor.plan({Shape{2, 3}});
+  CHECK(executor.plan({Shape{2, 3}}) == first);
+  CHECK(executor.plan({Shape{3, 2}}) != first);
+}
+
+TEST(data_dependent_shapes_cut_the_plan) {
+  Builder b;
+  const ValueId x = b.input(DType::kFloat32);
+  const ValueId where = b.node("NonZero", {x});
+  b.graph.outputs = {b.node("Shape", {where}), b.node("Transpose", {where})};
+  const Limits limits;
+  Serial serial;
+  Executor executor(lower(b.graph, limits, serial), limits, serial);
+  for (const int nonzero : {0, 2, 5, 2}) {
+    Tensor t = filled({5}, 0.0f);
+    for (int i = 0; i < nonzero; ++i) t.as<float>()[i] = 1.0f;
+    std::vector<Object> outputs;
+    executor.run({Object::of(t)}, outputs);
+    CHECK_EQ(outputs[0].tensor.as<int64_t>()[1], int64_t{nonzero});
+    CHECK(outputs[1].tensor.shape() == (Shape{nonzero, 1}));
+  }
+}
+
+TEST(offsets_of_live_pieces_do_not_overlap) {
+  std::mt19937 rng(3);
+  for (int trial = 0; trial < 200; ++trial) {
+    std::vector<Lifetime> pieces;
+    int64_t sum = 0;
+    for (int i = 0; i < 30; ++i) {
+      const auto first = static_cast<int32_t>(rng() % 20);
+      pieces.push_back({static_cast<int64_t>(rng() % 5000), first, first + static_cast<int32_t>(rng() % 6)});
+      sum += (pieces.back().bytes + 63) / 64 * 64;
+    }
+    const int64_t total = assign_offsets(pieces);
+    CHECK(total <= sum);
+    for (size_t i = 0; i < pieces.size(); ++i)
+      for (size_t j = 0; j < i; ++j) {
+        const Lifetime &a = pieces[i], &c = pieces[j];
+        const bool together = a.first <= c.last && c.first <= a.last;
+        const bool overlap = a.offset < c.offset + c.bytes && c.offset < a.offset + a.bytes;
+        CHECK(!(together && overlap && a.bytes > 0 && c.bytes > 0));
+      }
+  }
+}
+
+TEST(pool_covers_every_range_once) {
+  ThreadPool pool(4);
+  for (int64_t n : {1, 7, 64, 1000}) {
+    for (int64_t grain : {1, 3, 64}) {
+      std::vector<std::atomic<int>> hits(static_cast<size_t>(n));
+      pool.run(n, grain, [&](int64_t begin, int64_t end, int worker) {
+        CHECK(worker >= 0 && worker < 4);
+        CHECK(begin % grain == 0 && end - begin <= grain);
+        for (int64_t i = begin; i < end; ++i) ++hits[static_cast<size_t>(i)];
+      });
+      for (const auto& h : hits) CHECK_EQ(h.load(), 1);
+    }
+  }
+}
+
+TEST(concurrent_runs_share_one_model) {
+  Builder b;
+  const ValueId x = b.input(DType::kFloat32);
+  const ValueId h = b.node("MatMul", {x, b.constant(filled({256, 256}, 0.5f))});
+  b.graph.outputs = {b.node("Add", {h, x})};
+  const Limits limits;
+  ThreadPool pool(3);
+  Executor executor(lower(b.graph, limits, pool), limits, pool);
+  std::vector<std::thread> callers;
+  std::atomic<int> wrong{0};
+  for (int t = 0; t < 6; ++t)
+    callers.emplace_back([&, t] {
+      for (int i = 0; i < 30; ++i) {
+        const float v = static_cast<float>(t + 1);
+        std::vector<Object> outputs;
+        executor.run({Object::of(filled({8 + t % 2, 256}, v))}, outputs);
+        for (float y : outputs[0].tensor.span<float>()) wrong += y != 128.0f * v + v;
+      }
+    });
+  for (std::thread& t : callers) t.join();
+  CHECK_EQ(wrong.load(), 0);
+}

@@ -1,0 +1,80 @@
+"""Trained models that packages on PyPI carry agree with ONNX Runtime.
+
+The packages' own dependencies are not needed: `pip install --no-deps --target DIR rapidocr magika silero-vad`,
+and the environment variable PYINFER_MODEL_PACKAGES=DIR.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+import pyinfer
+from zoo import package_files, random_feeds
+
+RAPIDOCR_SHAPES = {"det": (1, 3, 320, 416), "rec": (2, 3, 48, 320), "cls": (3, 3, 48, 192)}
+
+
+def needs(files: list[Path], package: str) -> list[Path]:
+    if not files:
+        pytest.skip(f"the package {package} is not installed (see PYINFER_MODEL_PACKAGES)")
+    return files
+
+
+def assert_agrees(path: Path, feeds: dict[str, np.ndarray], tolerance: float = 1e-4) -> None:
+    expected = ort.InferenceSession(str(path)).run(None, feeds)
+    actual = pyinfer.load(path).run(feeds)
+    for got, want in zip(actual.values(), expected, strict=True):
+        assert got.shape == want.shape
+        scale = max(float(np.abs(want).max(initial=0)), 1e-3)
+        np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("kind", ["det", "rec", "cls"])
+def test_rapidocr(kind):
+    path = needs(package_files("rapidocr", f"models/*_{kind}_*.onnx"), "rapidocr")[0]
+    name = pyinfer.load(path).inputs[0].name
+    x = np.random.default_rng(1).uniform(-1, 1, RAPIDOCR_SHAPES[kind]).astype(np.float32)
+    assert_agrees(path, {name: x})
+
+
+def test_magika():
+    path = needs(package_files("magika", "models/standard*/model.onnx"), "magika")[0]
+    feeds = random_feeds(path, {"batch": 2})
+    assert_agrees(path, feeds)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "silero_vad.onnx",
+        "silero_vad_16k_op15.onnx",
+        "silero_vad_16k_sequence.onnx",
+        "silero_vad_half.onnx",
+        "silero_vad_op18_ifless.onnx",
+        "silero_vad_openvino_16k.onnx",
+    ],
+)
+def test_silero_vad(file):
+    path = needs(package_files("silero_vad", f"data/{file}"), "silero-vad")[0]
+    rng = np.random.default_rng(2)
+    proto = onnx.load(path)
+    feeds = {}
+    for info in proto.graph.input:
+        tensor = info.type.tensor_type
+        dims = [d.dim_value for d in tensor.shape.dim]
+        if tensor.elem_type == onnx.TensorProto.INT64:
+            feeds[info.name] = np.array(16000, np.int64).reshape([1] * len(dims))
+        elif info.name in ("state", "h", "c"):
+            feeds[info.name] = np.zeros([d or 1 for d in dims], np.float32)
+        else:
+            length = dims[-1] or 576
+            feeds[info.name] = (0.1 * rng.standard_normal([1] * (len(dims) - 1) + [length])).astype(
+                np.float32
+            )
+    tolerance = 2e-3 if "half" in file else 1e-4
+    assert_agrees(path, feeds, tolerance)

@@ -1,0 +1,73 @@
+"""Every model of the zoo agrees with ONNX Runtime, and with itself for other batches and threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+import pyinfer
+from zoo import NAMES, random_feeds, zoo_model
+
+DIMS = {"gpt2_decode": {"s53": 33, "s62": 32}}
+INT8 = {"mobilenet_v2_int8", "resnet50_int8", "minilm_l6_dyn8"}
+
+
+def session(path: str, optimised: bool = True) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 2
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(path, options)
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest difference, relative to the largest value."""
+    return float(np.abs(a.astype(np.float64) - b).max() / np.abs(b).max())
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in INT8])
+def test_agrees_with_onnxruntime(name):
+    path = zoo_model(name)
+    feeds = random_feeds(path, DIMS.get(name))
+    expected = session(str(path)).run(None, feeds)
+    actual = pyinfer.load(path).run(feeds)
+    for got, want in zip(actual.values(), expected, strict=True):
+        assert got.shape == want.shape
+        assert got.dtype == want.dtype
+        assert distance(got, want) < 2e-5
+
+
+@pytest.mark.parametrize("name", sorted(INT8))
+def test_quantized_model_agrees_with_onnxruntime(name):
+    # With random weights one step of rounding grows through the layers: ONNX Runtime differs from itself by
+    # that much when its graph optimisations are switched off. That distance is the yardstick.
+    path = zoo_model(name)
+    feeds = random_feeds(path)
+    plain = session(str(path), optimised=False).run(None, feeds)[0]
+    optimised = session(str(path)).run(None, feeds)[0]
+    actual = next(iter(pyinfer.load(path).run(feeds).values()))
+    yardstick = distance(optimised, plain)
+    assert min(distance(actual, plain), distance(actual, optimised)) < 1.25 * yardstick + 1e-4
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "minilm_l6", "deit_tiny"])
+def test_same_bits_for_every_thread_count_and_run(name):
+    path = zoo_model(name)
+    feeds = random_feeds(path)
+    results = []
+    for threads in (1, 2, 4):
+        model = pyinfer.load(path, threads=threads)
+        results += [next(iter(model.run(feeds).values())).tobytes() for _ in range(2)]
+    assert len(set(results)) == 1
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "minilm_l6", "deit_tiny"])
+def test_passes_do_not_change_the_result(name):
+    path = zoo_model(name)
+    feeds = random_feeds(path)
+    expected = next(iter(pyinfer.load(path).run(feeds).values()))
+    for disabled in [*pyinfer.pass_names(), None]:
+        off = pyinfer.pass_names() if disabled is None else [disabled]
+        actual = next(iter(pyinfer.load(path, disable_passes=off).run(feeds).values()))
+        assert distance(actual, expected) < 2e-5, off

@@ -162,4 +162,7 @@ def test_exponential_inlining_meets_the_limit():
     for i in range(1, 30):
         functions += f" FUNCTION F{i} (a) => (b) {{ t = local.F{i - 1} (a)  b = local.F{i - 1} (t) }}"
     with pytest.raises(pyinfer.LimitExceeded, match="max_nodes"):
-        load("g (float[N] x) => (float[N] y) { y = local.F29 (x) } " + functions, limits=pyinfer.Limits(max_nodes=10_000))
+        load(
+            "g (float[N] x) => (float[N] y) { y = local.F29 (x) } " + functions,
+            limits=pyinfer.Limits(max_nodes=10_000),
+        )

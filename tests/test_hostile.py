@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from zoo import random_feeds
 
 import pyinfer
+from zoo import random_feeds
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "mutate_models.py"
 

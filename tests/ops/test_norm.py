@@ -5,9 +5,9 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from nodes import check, node_model, run
 
 import pyinfer
+from nodes import check, node_model, run
 
 FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 # Attributes are float32: float64 results differ by their rounding.

@@ -3,11 +3,11 @@
 import numpy as np
 import onnx.parser
 import pytest
-from dtypes_for_tests import MOVABLE, numbered
-from nodes import assert_same
 from onnx import helper
 
 import pyinfer
+from dtypes_for_tests import MOVABLE, numbered
+from nodes import assert_same
 
 RNG = np.random.default_rng(5)
 

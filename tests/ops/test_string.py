@@ -6,9 +6,9 @@ import time
 
 import numpy as np
 import pytest
-from nodes import check, node_model, run
 
 import pyinfer
+from nodes import check, node_model, run
 
 TEXTS = [
     "",

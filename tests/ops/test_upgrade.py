@@ -3,10 +3,10 @@
 import numpy as np
 import onnx
 import pytest
-from nodes import assert_same, node_model, run
 from onnx import TensorProto, helper
 
 import pyinfer
+from nodes import assert_same, node_model, run
 
 RNG = np.random.default_rng(7)
 

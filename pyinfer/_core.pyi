@@ -1,7 +1,7 @@
 """The compiled extension: what the Python layer builds on. Not part of the public interface.
 
 Arrays cross this border with the element types that NumPy has. The others travel as raw values:
-bfloat16 as uint16; float8 and float4 codes, uint4 and uint2 as uint8; int4 and int2 as int8.
+bfloat16 as uint16; float8, float6 and float4 codes, uint4 and uint2 as uint8; int4 and int2 as int8.
 Strings go in as object arrays of bytes in UTF-8 and come out as object arrays of str, in which bytes that
 are not UTF-8 are escaped as by "surrogateescape". Sequences are lists, maps dicts, an empty optional None.
 

@@ -20,7 +20,7 @@ class Element:
     carrier : np.dtype
         The type of the arrays that the extension takes and gives.
     bits : int
-        Size of one element in a file: 2 or 4 for the sub-byte types; 0 for strings.
+        Size of one element in a file: 2, 4 or 6 for the sub-byte types; 0 for strings.
     native : bool
         Whether NumPy itself has this type.
     """
@@ -82,6 +82,8 @@ ELEMENTS: dict[str, Element] = {
     "float8e5m2fnuz": _element("float8_e5m2fnuz", "uint8", 8),
     "float8e8m0": _element("float8_e8m0fnu", "uint8", 8),
     "float4e2m1": _element("float4_e2m1fn", "uint8", 4),
+    "float6e2m3": _element("float6_e2m3fn", "uint8", 6),
+    "float6e3m2": _element("float6_e3m2fn", "uint8", 6),
     "uint4": _element("uint4", "uint8", 4),
     "int4": _element("int4", "int8", 4),
     "uint2": _element("uint2", "uint8", 2),

@@ -56,15 +56,17 @@ size_t alignment_of(DType dtype) {
   return dtype_size(dtype);
 }
 
-// Elements of 2 or 4 bits to a byte each, the first in the low bits; signed types are sign-extended.
+// Elements of 2, 4 or 6 bits to a byte each, from a stream of bits, the low ones first; signed integers are
+// sign-extended.
 void unpack(DType dtype, Bytes packed, std::span<uint8_t> out) {
   const auto bits = static_cast<unsigned>(dtype_file_bits(dtype));
-  const unsigned per_byte = 8 / bits, mask = (1u << bits) - 1;
+  const unsigned mask = (1u << bits) - 1;
   const bool is_signed = dtype == DType::kInt4 || dtype == DType::kInt2;
   const unsigned sign = is_signed ? 1u << (bits - 1) : 0;
   for (size_t i = 0; i < out.size(); ++i) {
-    const auto byte = std::to_integer<unsigned>(packed[i / per_byte]);
-    const unsigned code = byte >> (i % per_byte * bits) & mask;
+    const size_t at = i * bits / 8, next = std::min(at + 1, packed.size() - 1);
+    const unsigned two = std::to_integer<unsigned>(packed[at]) | std::to_integer<unsigned>(packed[next]) << 8;
+    const unsigned code = two >> (i * bits % 8) & mask;
     out[i] = static_cast<uint8_t>((code ^ sign) - sign);
   }
 }
@@ -120,7 +122,7 @@ void read_varints(Bytes bytes, size_t count, T* out, std::string_view name, Fits
 
 constexpr auto kAnyValue = [](uint64_t) { return true; };
 
-// int32_data holds integers, and the bits of floats, of up to 16 bits; of packed types, whole bytes.
+// int32_data holds integers, and the bits of floats, of up to 16 bits; of types of 2 and 4 bits, packed bytes.
 // Writers differ in whether they extend the sign.
 template <int bits>
 bool fits_bits(uint64_t value) {
@@ -132,7 +134,7 @@ Tensor from_int32_data(const TensorProto& proto, DType dtype, const Shape& shape
   const Bytes bytes = proto.int32_data.bytes();
   const int file_bits = dtype_file_bits(dtype);
   const auto elements = static_cast<size_t>(shape.count());
-  const size_t count = file_bits < 8 ? file_bytes(dtype, shape.count()) : elements;
+  const size_t count = file_bits < 6 ? file_bytes(dtype, shape.count()) : elements;
   check_count(proto, dtype, "int32_data", count_varints(bytes), count);
   Tensor out(dtype, shape);
   if (file_bits == 32) {
@@ -142,6 +144,8 @@ Tensor from_int32_data(const TensorProto& proto, DType dtype, const Shape& shape
   } else if (file_bits == 8) {
     read_varints(bytes, count, out.as<uint8_t>(), proto.name, fits_bits<8>);
     if (dtype == DType::kBool) check_bools(std::as_bytes(out.span<uint8_t>()), proto.name);
+  } else if (file_bits == 6) {
+    read_varints(bytes, count, out.as<uint8_t>(), proto.name, [](uint64_t v) { return v < 64; });
   } else {
     std::vector<uint8_t> packed(count);
     read_varints(bytes, count, packed.data(), proto.name, fits_bits<8>);

@@ -82,7 +82,7 @@ class BitCast final : public Op {
   void run(RunContext& ctx) const override {
     const TensorView &x = ctx.in(0), &y = ctx.out(0);
     const int64_t n = x.count();
-    if (dtype_file_bits(from_) < 8) {
+    if (dtype_file_bits(from_) < 6) {
       // A byte each in memory, sign- or zero-extended: integers of one width convert by their low bits.
       const auto code = [](DType d) { return d == DType::kFloat4E2M1 ? DType::kUInt4 : d; };
       convert(code(from_), x.data, code(to_), y.data, n);

@@ -130,6 +130,10 @@ auto narrow(W v, const ConvertOptions& options) {
     return Float8E5M2FNUZ(v, options.saturate);
   } else if constexpr (kTo == kFloat8E8M0) {
     return to_e8m0(v, options);
+  } else if constexpr (kTo == kFloat6E2M3) {
+    return Float6E2M3(v, true);
+  } else if constexpr (kTo == kFloat6E3M2) {
+    return Float6E3M2(v, true);
   } else {
     static_assert(kTo == kFloat4E2M1);
     return Float4E2M1(v, true);
@@ -171,6 +175,8 @@ void narrow_block(const W* x, DType to, void* y, int64_t n, const ConvertOptions
     PYINFER_CASE(kFloat8E5M2FNUZ)
     PYINFER_CASE(kFloat8E8M0)
     PYINFER_CASE(kFloat4E2M1)
+    PYINFER_CASE(kFloat6E2M3)
+    PYINFER_CASE(kFloat6E3M2)
 #undef PYINFER_CASE
     default: fail(ErrorCode::kInternal, "no conversion to ", dtype_name(to));
   }
@@ -242,6 +248,8 @@ void convert(DType from, const void* x, DType to, void* y, int64_t n, const Conv
     PYINFER_CASE(kFloat8E5M2FNUZ, Float8E5M2FNUZ, float)
     PYINFER_CASE(kFloat8E8M0, Float8E8M0, float)
     PYINFER_CASE(kFloat4E2M1, Float4E2M1, float)
+    PYINFER_CASE(kFloat6E2M3, Float6E2M3, float)
+    PYINFER_CASE(kFloat6E3M2, Float6E3M2, float)
     PYINFER_CASE(kBool, uint8_t, int32_t)
     PYINFER_CASE(kInt8, int8_t, int32_t)
     PYINFER_CASE(kInt4, int8_t, int32_t)

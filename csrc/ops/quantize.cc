@@ -17,8 +17,9 @@ using enum DType;
 
 constexpr int64_t kBlock = 256;
 constexpr std::initializer_list<DType> kQuantized = {
-    kInt8,  kUInt8,        kInt16,          kUInt16,     kInt4,           kUInt4,     kInt2,
-    kUInt2, kFloat8E4M3FN, kFloat8E4M3FNUZ, kFloat8E5M2, kFloat8E5M2FNUZ, kFloat4E2M1};
+    kInt8,       kUInt8,          kInt16,      kUInt16,       kInt4,
+    kUInt4,      kInt2,           kUInt2,      kFloat8E4M3FN, kFloat8E4M3FNUZ,
+    kFloat8E5M2, kFloat8E5M2FNUZ, kFloat4E2M1, kFloat6E2M3,   kFloat6E3M2};
 
 bool is_one_of(DType dtype, std::initializer_list<DType> types) {
   return std::find(types.begin(), types.end(), dtype) != types.end();

@@ -25,6 +25,8 @@ ZeroTest zero_test(DType dtype) {
     case DType::kFloat8E4M3FN:
     case DType::kFloat8E5M2: return {1, 0x7f};
     case DType::kFloat4E2M1: return {1, 0x07};
+    case DType::kFloat6E2M3:
+    case DType::kFloat6E3M2: return {1, 0x1f};
     default: return {dtype_size(dtype), kAll};
   }
 }

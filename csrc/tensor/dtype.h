@@ -35,16 +35,18 @@ enum class DType : uint8_t {
   kFloat8E8M0 = 24,
   kUInt2 = 25,
   kInt2 = 26,
+  kFloat6E2M3 = 27,
+  kFloat6E3M2 = 28,
 };
 
-inline constexpr int kDTypeCount = 27;
+inline constexpr int kDTypeCount = 29;
 
-// Bytes of one element in memory. Types of 2 and 4 bits take one byte each here (integers sign-
-// or zero-extended, float4 as its code in the low bits); only files and MatMulNBits pack them.
+// Bytes of one element in memory. Types of 2, 4 and 6 bits take one byte each here (integers sign-
+// or zero-extended, float4 and float6 as their codes in the low bits); only files and MatMulNBits pack them.
 // A string element is a std::string.
 size_t dtype_size(DType dtype);
 
-// Bits of one element in a file: 2 or 4 for the sub-byte types, else 8 * dtype_size. 0 for strings.
+// Bits of one element in a file: 2, 4 or 6 for the sub-byte types, else 8 * dtype_size. 0 for strings.
 int dtype_file_bits(DType dtype);
 
 // ONNX's name: "float", "int64", "bfloat16", "float8e4m3fn" ...

@@ -1,5 +1,5 @@
 // Floating types that C++ lacks, as their bits; conversions round to nearest, ties to even.
-// Formats: IEEE 754 binary16, bfloat16, OCP FP8 (E4M3FN, E5M2), FNUZ variants, OCP MX E8M0 and FP4.
+// Formats: IEEE 754 binary16, bfloat16, OCP FP8 (E4M3FN, E5M2), FNUZ variants, OCP MX E8M0, FP4 and FP6.
 #pragma once
 
 #include <bit>
@@ -82,6 +82,8 @@ inline constexpr MiniFloat kFormatE4M3FNUZ{4, 3, 8, 0x7f, 0, 0x80, true};
 inline constexpr MiniFloat kFormatE5M2{5, 2, 15, 0x7b, 0x7c, 0x7e, false};
 inline constexpr MiniFloat kFormatE5M2FNUZ{5, 2, 16, 0x7f, 0, 0x80, true};
 inline constexpr MiniFloat kFormatE2M1{2, 1, 1, 0x7, 0, 0, false};
+inline constexpr MiniFloat kFormatE2M3{2, 3, 1, 0x1f, 0, 0, false};
+inline constexpr MiniFloat kFormatE3M2{3, 2, 3, 0x1f, 0, 0, false};
 
 }  // namespace detail
 
@@ -91,6 +93,8 @@ using Float8E4M3FNUZ = detail::Mini<uint8_t, detail::kFormatE4M3FNUZ>;
 using Float8E5M2 = detail::Mini<uint8_t, detail::kFormatE5M2>;
 using Float8E5M2FNUZ = detail::Mini<uint8_t, detail::kFormatE5M2FNUZ>;
 using Float4E2M1 = detail::Mini<uint8_t, detail::kFormatE2M1>;
+using Float6E2M3 = detail::Mini<uint8_t, detail::kFormatE2M3>;
+using Float6E3M2 = detail::Mini<uint8_t, detail::kFormatE3M2>;
 
 // The upper half of a float32.
 struct BFloat16 {

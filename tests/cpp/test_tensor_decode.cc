@@ -143,6 +143,14 @@ TEST(tensor_decode_unpacks_small_types) {
         std::vector<int8_t>({1, 2, -1}));
   CHECK(values<int8_t>(decode(tensor(DType::kInt2, {5}).bytes(5, varints({0xe4, 1})))) ==
         std::vector<int8_t>({0, 1, -2, -1, 1}));
+  // Codes 1 63 32 31 5 in ceil(30 / 8) = 4 bytes.
+  const std::string sixes = "\xc1\x0f\x7e\x05";
+  CHECK(values<uint8_t>(decode(tensor(DType::kFloat6E2M3, {5}).bytes(9, sixes))) ==
+        std::vector<uint8_t>({1, 63, 32, 31, 5}));
+  CHECK(values<uint8_t>(decode(tensor(DType::kFloat6E3M2, {2}).bytes(5, varints({63, 1})))) ==
+        std::vector<uint8_t>({63, 1}));
+  CHECK_ERROR(kInvalidModel, decode(tensor(DType::kFloat6E3M2, {1}).bytes(5, varints({64}))));
+  CHECK_ERROR(kInvalidModel, decode(tensor(DType::kFloat6E2M3, {5}).bytes(9, sixes + "a")));
   CHECK_ERROR(kInvalidModel, decode(tensor(DType::kInt4, {5}).bytes(9, "\x21\x8f")));
   CHECK_ERROR(kInvalidModel, decode(tensor(DType::kInt4, {5}).bytes(9, "\x21\x8f\x07\x01")));
   CHECK_ERROR(kInvalidModel, decode(tensor(DType::kInt4, {4}).bytes(5, varints({1, 2, 3, 4}))));
@@ -203,7 +211,7 @@ TEST(tensor_decode_rejects_values_and_fields) {
   CHECK_ERROR(kInvalidModel, decode(tensor(DType::kString, {1}).bytes(9, "a")));
   CHECK_ERROR(kInvalidModel, decode(tensor(DType::kUndefined, {1}).bytes(9, "a")));
   CHECK_ERROR(kInvalidModel, decode(ProtoWriter().integer(2, -1)));
-  CHECK_ERROR(kUnsupported, decode(ProtoWriter().integer(2, 27)));
+  CHECK_ERROR(kUnsupported, decode(ProtoWriter().integer(2, kDTypeCount)));
   CHECK_ERROR(kUnsupported, decode(tensor(DType::kUInt8, {1}).bytes(9, "a").bytes(3, "")));  // a segment
   CHECK_ERROR(kInvalidModel, decode(tensor(DType::kUInt8, {1}).integer(14, 1)));  // external data, no source
 }

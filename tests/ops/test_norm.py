@@ -117,10 +117,16 @@ def test_batch_norm_of_mixed_types():
     x = random(rng, (2, 3, 4), np.float16)
     scale, bias = random(rng, 3, np.float32), random(rng, 3, np.float32)
     mean, var = random(rng, 3, np.float64), rng.uniform(0.5, 2, 3)
-    want = (x - mean.reshape(-1, 1)) / np.sqrt(var + 1e-5).reshape(-1, 1) * scale.reshape(-1, 1) + bias.reshape(
+    want = (x - mean.reshape(-1, 1)) / np.sqrt(var + 1e-5).reshape(-1, 1) * scale.reshape(
         -1, 1
+    ) + bias.reshape(-1, 1)
+    check(
+        "BatchNormalization",
+        [x, scale, bias, mean, var],
+        expected=[want.astype(np.float16)],
+        rtol=2e-3,
+        atol=2e-3,
     )
-    check("BatchNormalization", [x, scale, bias, mean, var], expected=[want.astype(np.float16)], rtol=2e-3, atol=2e-3)
 
 
 def group_norm(x, scale, bias, groups, epsilon):
@@ -128,7 +134,9 @@ def group_norm(x, scale, bias, groups, epsilon):
     g = x.astype(np.float64).reshape(n, groups, -1)
     g = (g - g.mean(2, keepdims=True)) / np.sqrt(g.var(2, keepdims=True) + epsilon)
     shape = spatial(x)
-    return g.reshape(x.shape) * scale.astype(np.float64).reshape(shape) + bias.astype(np.float64).reshape(shape)
+    return g.reshape(x.shape) * scale.astype(np.float64).reshape(shape) + bias.astype(np.float64).reshape(
+        shape
+    )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -155,7 +163,13 @@ def test_group_norm_before_version_21_scales_groups():
     scale, bias = random(rng, 3, np.float32), random(rng, 3, np.float32)
     want = group_norm(x, np.repeat(scale, 2), np.repeat(bias, 2), 3, 1e-5).astype(np.float32)
     check(
-        "GroupNormalization", [x, scale, bias], {"num_groups": 3}, expected=[want], opset=20, rtol=1e-4, atol=1e-4
+        "GroupNormalization",
+        [x, scale, bias],
+        {"num_groups": 3},
+        expected=[want],
+        opset=20,
+        rtol=1e-4,
+        atol=1e-4,
     )
 
 

@@ -73,7 +73,9 @@ def test_floats(op, dtype):
         )
 
 
-@pytest.mark.parametrize("op", ["ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSumSquare", "ReduceL1"])
+@pytest.mark.parametrize(
+    "op", ["ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSumSquare", "ReduceL1"]
+)
 @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint32, np.uint64])
 def test_integers_are_exact_and_wrap(op, dtype):
     rng = np.random.default_rng(1)
@@ -167,7 +169,15 @@ def softmax(x, axis):
     return e / e.sum(axis, keepdims=True)
 
 
-SHAPES = [((1,), 0), ((5,), -1), ((3, 17), 1), ((33, 5), 0), ((2, 100, 3), 1), ((2, 3, 300), -1), ((4, 7, 70), 1)]
+SHAPES = [
+    ((1,), 0),
+    ((5,), -1),
+    ((3, 17), 1),
+    ((33, 5), 0),
+    ((2, 100, 3), 1),
+    ((2, 3, 300), -1),
+    ((4, 7, 70), 1),
+]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

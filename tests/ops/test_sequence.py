@@ -13,7 +13,9 @@ RNG = np.random.default_rng(5)
 
 
 def load(text, **options):
-    return pyinfer.load(onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 28]>' + text), **options)
+    return pyinfer.load(
+        onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 28]>' + text), **options
+    )
 
 
 def floats(*shape):
@@ -50,10 +52,12 @@ def test_construct_and_at_for_every_type(dtype):
 def test_insert_erase_at_and_length(items, position_type):
     ndtype = np.dtype(position_type)
     n = len(items)
-    insert = load(f"""
+    insert = load(
+        f"""
     g (seq(float) s, float x, {position_type} p) => (seq(float) y, int64 n) {{
       y = SequenceInsert (s, x, p)  n = SequenceLength (s)
-    }}""".replace("float x", "float[A] x"))
+    }}""".replace("float x", "float[A] x")
+    )
     x = floats(3)
     for p in range(-n, n + 1):
         got = insert.run({"s": items, "x": x, "p": np.array(p, ndtype)})
@@ -64,10 +68,12 @@ def test_insert_erase_at_and_length(items, position_type):
     for p in (-n - 1, n + 1):
         with pytest.raises(pyinfer.InvalidInput, match="position"):
             insert.run({"s": items, "x": x, "p": np.array(p, ndtype)})
-    pick = load(f"""
+    pick = load(
+        f"""
     g (seq(float) s, {position_type} p) => (seq(float) y, float z) {{
       y = SequenceErase (s, p)  z = SequenceAt (s, p)
-    }}""".replace("float z", "float[] z"))
+    }}""".replace("float z", "float[] z")
+    )
     for p in range(-n, n):
         got = pick.run({"s": items, "p": np.array(p, ndtype)})
         want = list(items)
@@ -219,7 +225,13 @@ def test_optional_of_a_type_is_empty():
         "Optional", [], ["o"], type=helper.make_sequence_type_proto(helper.make_tensor_type_proto(1, None))
     )
     output = helper.make_value_info(
-        "o", helper.make_optional_type_proto(helper.make_sequence_type_proto(helper.make_tensor_type_proto(1, None)))
+        "o",
+        helper.make_optional_type_proto(
+            helper.make_sequence_type_proto(helper.make_tensor_type_proto(1, None))
+        ),
     )
     graph = helper.make_graph([node], "g", [], [output])
-    assert pyinfer.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 28)])).run({})["o"] is None
+    assert (
+        pyinfer.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 28)])).run({})["o"]
+        is None
+    )

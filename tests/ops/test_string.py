@@ -10,7 +10,21 @@ from nodes import check, node_model, run
 
 import pyinfer
 
-TEXTS = ["", " ", "a", "  1  2   3  ", "a,b,,c", ",", "straße", "ÀÉÎ õü", "ЁЖИК", "ΣΟΦΟΣ", "日本 語", "x" * 100, "a\tb\nc"]
+TEXTS = [
+    "",
+    " ",
+    "a",
+    "  1  2   3  ",
+    "a,b,,c",
+    ",",
+    "straße",
+    "ÀÉÎ õü",
+    "ЁЖИК",
+    "ΣΟΦΟΣ",
+    "日本 語",
+    "x" * 100,
+    "a\tb\nc",
+]
 
 
 def strings(*items):
@@ -28,7 +42,9 @@ def test_concat_broadcasts():
 
 
 def test_concat_meets_the_limit():
-    model = pyinfer.load(node_model("StringConcat", [strings("a")] * 2), limits=pyinfer.Limits(max_string_bytes=1000))
+    model = pyinfer.load(
+        node_model("StringConcat", [strings("a")] * 2), limits=pyinfer.Limits(max_string_bytes=1000)
+    )
     long = strings("a" * 600)
     with pytest.raises(pyinfer.LimitExceeded, match="max_string_bytes"):
         model.run({"x0": long, "x1": long})
@@ -79,11 +95,24 @@ def test_normalizer_that_drops_all_gives_one_empty_string():
 
 def test_normalizer_maps_case_as_python_does():
     # Where one character maps to one, in the scripts that the core knows.
-    runes = [chr(c) for c in [*range(0x20, 0x17F), *range(0x391, 0x3CF), *range(0x400, 0x556), *range(0x1EA0, 0x1EFF)]]
+    runes = [
+        chr(c)
+        for c in [*range(0x20, 0x17F), *range(0x391, 0x3CF), *range(0x400, 0x556), *range(0x1EA0, 0x1EFF)]
+    ]
     lower = strings(*(c for c in runes if len(c.lower()) == 1))
     upper = strings(*(c for c in runes if len(c.upper()) == 1))
-    check("StringNormalizer", [lower], {"case_change_action": "LOWER"}, expected=[np.vectorize(str.lower)(lower)])
-    check("StringNormalizer", [upper], {"case_change_action": "UPPER"}, expected=[np.vectorize(str.upper)(upper)])
+    check(
+        "StringNormalizer",
+        [lower],
+        {"case_change_action": "LOWER"},
+        expected=[np.vectorize(str.lower)(lower)],
+    )
+    check(
+        "StringNormalizer",
+        [upper],
+        {"case_change_action": "UPPER"},
+        expected=[np.vectorize(str.upper)(upper)],
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (), (1, 1, 2)])
@@ -153,7 +182,23 @@ def test_full_match_agrees_with_python():
     rng = random.Random(11)
     alphabet = "aabbccd.*-1 \n\té_xXYzAB]{}2,"
     texts = ["".join(rng.choice(alphabet) for _ in range(rng.randrange(6))) for _ in range(600)]
-    texts += ["abb", "aabb", "babb", "abcd", "a.bc", "a{,2}", "a{2", "ab c", "a\nb", "ABC", "aBc", "ab", "é", "àé", "bbb"]
+    texts += [
+        "abb",
+        "aabb",
+        "babb",
+        "abcd",
+        "a.bc",
+        "a{,2}",
+        "a{2",
+        "ab c",
+        "a\nb",
+        "ABC",
+        "aBc",
+        "ab",
+        "é",
+        "àé",
+        "bbb",
+    ]
     x = strings(*texts)
     for pattern in PATTERNS:
         compiled = re.compile(python_pattern(pattern), re.ASCII)
@@ -197,7 +242,23 @@ def test_full_match_is_linear_in_the_text():
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(", ")", "a)", "[a", "*a", "a**", "a{3,2}", "a{1001}", r"\1", r"\q", "(?z)", "[b-a]", "[[:none:]]", "(?P<a", "\\"],
+    [
+        "(",
+        ")",
+        "a)",
+        "[a",
+        "*a",
+        "a**",
+        "a{3,2}",
+        "a{1001}",
+        r"\1",
+        r"\q",
+        "(?z)",
+        "[b-a]",
+        "[[:none:]]",
+        "(?P<a",
+        "\\",
+    ],
 )
 def test_malformed_patterns_are_rejected(pattern):
     with pytest.raises(pyinfer.InvalidModel, match="pattern"):
@@ -205,7 +266,8 @@ def test_malformed_patterns_are_rejected(pattern):
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"\p{Greek}", r"\C", "(" * 1000 + ")" * 1000, "((a{1000}){1000}){1000}", "(((){1000}){1000}){1000}"]
+    "pattern",
+    [r"\p{Greek}", r"\C", "(" * 1000 + ")" * 1000, "((a{1000}){1000}){1000}", "(((){1000}){1000}){1000}"],
 )
 def test_unsupported_and_huge_patterns_are_rejected(pattern):
     with pytest.raises(pyinfer.UnsupportedModel, match="pattern"):
@@ -238,7 +300,11 @@ def test_tfidf_of_strings():
     words = [str(n) for n in TFIDF["pool_int64s"]]
     attributes = {k: v for k, v in TFIDF.items() if k != "pool_int64s"} | {"pool_strings": words}
     attributes |= {"mode": "TF", "min_gram_length": 1, "max_skip_count": 1}
-    check("TfIdfVectorizer", [np.random.default_rng(0).integers(1, 9, (4, 9)).astype(str).astype(object)], attributes)
+    check(
+        "TfIdfVectorizer",
+        [np.random.default_rng(0).integers(1, 9, (4, 9)).astype(str).astype(object)],
+        attributes,
+    )
 
 
 def test_tfidf_of_no_items():

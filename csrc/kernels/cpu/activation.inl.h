@@ -2,19 +2,15 @@
 #pragma once
 
 #include "kernels/cpu/math.inl.h"
+#include "kernels/cpu/runs.inl.h"
 #include "kernels/epilogue.h"
 
 namespace pyinfer {
 namespace {
 
 template <class F>
-void map_rows(float* c, int64_t ldc, int rows, int64_t columns, F f) {
-  for (int r = 0; r < rows; ++r, c += ldc) {
-    int64_t j = 0;
-    for (; j + 16 <= columns; j += 16) store(c + j, f(load(c + j)));
-    const int rest = static_cast<int>(columns - j);
-    if (rest > 0) store_n(c + j, f(load_n(c + j, rest)), rest);
-  }
+inline void map_rows(float* c, int64_t ldc, int rows, int64_t columns, F f) {
+  for (int r = 0; r < rows; ++r, c += ldc) map_run(c, c, columns, f);
 }
 
 // c(i,j) = activation(c(i,j)) on `rows` rows, ldc floats apart.

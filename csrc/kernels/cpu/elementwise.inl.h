@@ -3,27 +3,18 @@
 
 #include "kernels/cpu/convert.inl.h"
 #include "kernels/cpu/math.inl.h"
+#include "kernels/cpu/runs.inl.h"
 #include "kernels/elementwise.h"
 
 namespace pyinfer {
 namespace {
 
-// y = op(x), 16 lanes at a time.
-template <class Op>
-inline void map_run(const float* x, float* y, int64_t n, Op op) {
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16) store(y + i, op(load(x + i)));
-  if (i < n) {
-    const int rest = static_cast<int>(n - i);
-    store_n(y + i, op(load_n(x + i, rest)), rest);
-  }
-}
-
 // Kind and expression in x, p.a, p.b.
 #define PYINFER_UNARY_F32(X)                                                                                 \
   X(kIdentity, x)                                                                                            \
   X(kAbs, abs(x))                                                                                            \
-  X(kNeg, -x) X(kSign, sign(x)) X(kSquare, x* x) X(kReciprocal, splat(1.0f) / x) X(kSqrt, sqrt(x))           \
+  X(kNeg, -x)                                                                                                \
+  X(kSign, sign(x)) X(kSquare, x* x) X(kReciprocal, splat(1.0f) / x) X(kSqrt, sqrt(x))                       \
       X(kRsqrt, splat(1.0f) / sqrt(x)) X(kFloor, floor(x)) X(kCeil, ceil(x)) X(kRound, round(x)) X(          \
           kTrunc, trunc(x)) X(kExp, exp(x)) X(kExpm1, expm1(x)) X(kLog, log(x)) X(kErf, erf(x))              \
           X(kSin, sin(x)) X(kCos, cos(x)) X(kTan, tan(x)) X(kAsin, asin(x)) X(kAcos, acos(x)) X(             \
@@ -60,22 +51,15 @@ void unary_f32(UnaryKind kind, const float* x, float* y, int64_t n, const UnaryP
 // An operand of a run: consecutive elements, or one element for all.
 struct VectorOperand {
   const float* p;
-  F32 at(int64_t i) const { return load(p + i); }
-  F32 at_n(int64_t i, int n) const { return load_n(p + i, n); }
+  F32 at(int64_t i, int n) const { return load_upto(p + i, n); }
 };
 struct ScalarOperand {
   F32 value;
-  F32 at(int64_t) const { return value; }
-  F32 at_n(int64_t, int) const { return value; }
+  F32 at(int64_t, int) const { return value; }
 };
 template <class A, class B, class Op>
-inline void map_run(A a, B b, float* y, int64_t n, Op op) {
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16) store(y + i, op(a.at(i), b.at(i)));
-  if (i < n) {
-    const int rest = static_cast<int>(n - i);
-    store_n(y + i, op(a.at_n(i, rest), b.at_n(i, rest)), rest);
-  }
+[[gnu::flatten]] void map_run(A a, B b, float* y, int64_t n, Op op) {
+  each_vector(n, [&](int64_t i, int count) { store_upto(y + i, op(a.at(i, count), b.at(i, count)), count); });
 }
 template <class Op>
 struct F32Loops {

@@ -2,8 +2,8 @@
 // multiply-adds, so that every instruction set that has them gives the same bits, in every lane alone.
 //
 // Errors against the exact value, in units of the last place (ulp), with fused multiply-add:
-//   exp log pow and the functions through double 1, sin cos 1.6, x^3 1.6, erf 6, expm1 tanh sigmoid 3, the rest
-//   4, or 8e-7 absolute where the formula cancels (GELU by erf). Infinities, NaN, signed zeros of odd
+//   exp log pow and the functions through double 1, sin cos 1.6, x^3 1.6, erf 6, expm1 tanh sigmoid 3, the
+//   rest 4, or 8e-7 absolute where the formula cancels (GELU by erf). Infinities, NaN, signed zeros of odd
 //   functions through copysign, overflow and subnormal inputs behave as in C's <math.h>; exp_flush and what
 //   is built on it return zero where the exponential falls below 2^-126.
 #pragma once
@@ -164,7 +164,7 @@ inline F32 erf(F32 x) {
 
 // x = k pi/2 + r, |r| <= pi/4, in the scalar arithmetic that any finite x needs: 96 bits of 2/pi from the
 // first that is not a multiple of 4 quarter turns, times the 24 bits of x, modulo 4 (Payne and Hanek).
-inline void reduce_huge_angle(float x, int32_t* k, float* r) {
+[[gnu::noinline, maybe_unused]] void reduce_huge_angle(float x, int32_t* k, float* r) {
   constexpr uint32_t kTwoOverPi[8] = {0xa2f9836e, 0x4e441529, 0xfc2757d1, 0xf534ddc0,
                                       0xdb629599, 0x3c439041, 0xfe5163ab, 0xdebbc561};
   uint32_t bits;

@@ -2,28 +2,11 @@
 #pragma once
 
 #include "kernels/cpu/reduce.inl.h"
+#include "kernels/cpu/runs.inl.h"
 #include "kernels/norm.h"
 
 namespace pyinfer {
 namespace {
-
-// use(at, count) for the vectors of a run: 16 elements each, the last perhaps fewer.
-template <class Use>
-inline void each_vector(int64_t n, Use use) {
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16) use(i, 16);
-  if (i < n) use(i, static_cast<int>(n - i));
-}
-inline F32 load_upto(const float* p, int n) {
-  return n == 16 ? load(p) : load_n(p, n);
-}
-inline void store_upto(float* p, F32 v, int n) {
-  if (n == 16) {
-    store(p, v);
-  } else {
-    store_n(p, v, n);
-  }
-}
 
 // The maximum for a softmax: NaN is passed over here, and comes back with its exponential.
 struct TopLanes {
@@ -32,7 +15,7 @@ struct TopLanes {
   static float tree(F32 a) { return reduce_max(a); }
 };
 
-inline void softmax_row(const float* x, float* y, int64_t n) {
+[[gnu::flatten]] void softmax_row(const float* x, float* y, int64_t n) {
   const F32 top = splat(fold_row<TopLanes>(x, n));
   F32 sum = zero_f32();
   each_vector(n, [&](int64_t i, int count) {
@@ -43,7 +26,7 @@ inline void softmax_row(const float* x, float* y, int64_t n) {
   const F32 factor = splat(1.0f) / splat(reduce_add(sum));
   each_vector(n, [&](int64_t i, int count) { store_upto(y + i, load_upto(y + i, count) * factor, count); });
 }
-inline void log_softmax_row(const float* x, float* y, int64_t n) {
+[[gnu::flatten]] void log_softmax_row(const float* x, float* y, int64_t n) {
   const F32 top = splat(fold_row<TopLanes>(x, n));
   const F32 log_sum = log(splat(fold_row(x, n, ExpLanes{top})));
   each_vector(
@@ -67,30 +50,44 @@ inline void lp_row(const float* x, float* y, int64_t n, int p) {
 // One to 16 columns, n rows `stride` apart. Each lane is one line of the axis, taken in ascending order.
 template <class Use>
 inline void each_row(const float* x, int64_t n, int64_t stride, int width, Use use) {
-  for (int64_t r = 0; r < n; ++r) use(r * stride, load_upto(x + r * stride, width));
+  for (int64_t r = 0; r < n; ++r) use(r, load_upto(x + r * stride, width));
 }
 inline F32 top_of_columns(const float* x, int64_t n, int64_t stride, int width) {
   F32 top = splat(-kInfinity);
   each_row(x, n, stride, width, [&](int64_t, F32 v) { top = greater(v, top); });
   return top;
 }
-inline void softmax_columns(const float* x, float* y, int64_t n, int64_t stride, int width) {
-  const F32 top = top_of_columns(x, n, stride, width);
+// Short axes are read once, into a buffer: far strides between rows miss the cache again and again.
+constexpr int64_t kBufferedRows = 64;
+[[gnu::flatten]] void softmax_columns(const float* x, float* y, int64_t n, int64_t stride, int width) {
+  const bool buffered = n <= kBufferedRows;
+  float buffer[16 * kBufferedRows];
+  F32 top = splat(-kInfinity);
+  each_row(x, n, stride, width, [&](int64_t r, F32 v) {
+    top = greater(v, top);
+    if (buffered) store(buffer + r * 16, v);
+  });
+  const float* from = buffered ? buffer : x;
+  float* e = buffered ? buffer : y;
+  const int64_t step = buffered ? 16 : stride;
   F32 sum = zero_f32();
-  each_row(x, n, stride, width, [&](int64_t at, F32 v) {
-    const F32 e = exp_flush(v - top);
-    store_upto(y + at, e, width);
-    sum = sum + e;
+  each_row(from, n, step, buffered ? 16 : width, [&](int64_t r, F32 v) {
+    const F32 power = exp_flush(v - top);
+    store_upto(e + r * step, power, buffered ? 16 : width);
+    sum = sum + power;
   });
   const F32 factor = splat(1.0f) / sum;
-  each_row(y, n, stride, width, [&](int64_t at, F32 v) { store_upto(y + at, v * factor, width); });
+  for (int64_t r = 0; r < n; ++r) {
+    store_upto(y + r * stride, load_upto(e + r * step, buffered ? 16 : width) * factor, width);
+  }
 }
-inline void log_softmax_columns(const float* x, float* y, int64_t n, int64_t stride, int width) {
+[[gnu::flatten]] void log_softmax_columns(const float* x, float* y, int64_t n, int64_t stride, int width) {
   const F32 top = top_of_columns(x, n, stride, width);
   F32 sum = zero_f32();
   each_row(x, n, stride, width, [&](int64_t, F32 v) { sum = sum + exp_flush(v - top); });
   const F32 log_sum = log(sum);
-  each_row(x, n, stride, width, [&](int64_t at, F32 v) { store_upto(y + at, (v - top) - log_sum, width); });
+  each_row(x, n, stride, width,
+           [&](int64_t r, F32 v) { store_upto(y + r * stride, (v - top) - log_sum, width); });
 }
 inline void hardmax_columns(const float* x, float* y, int64_t n, int64_t stride, int width) {
   int64_t place[16];
@@ -104,7 +101,7 @@ inline void lp_columns(const float* x, float* y, int64_t n, int64_t stride, int 
            [&](int64_t, F32 v) { sum = p == 1 ? AbsLanes::join(sum, v) : SquareLanes::join(sum, v); });
   const F32 norm = p == 1 ? sum : sqrt(sum);
   each_row(x, n, stride, width,
-           [&](int64_t at, F32 v) { store_upto(y + at, divide_or_zero(v, norm), width); });
+           [&](int64_t r, F32 v) { store_upto(y + r * stride, divide_or_zero(v, norm), width); });
 }
 
 // Lines [begin, end) of outer * inner, by rows or by columns.

@@ -6,15 +6,17 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from nodes import check, node_model, run
 from onnx import TensorProto, helper
 
 import pyinfer
+from nodes import check, node_model, run
 
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-6, np.float16: 5e-3, ml_dtypes.bfloat16: 4e-2}
 
 
-def reference(q, k, v, mask=None, *, scale=None, causal=False, softcap=0.0, left=-1, right=-1, offset=None, valid=None):
+def reference(
+    q, k, v, mask=None, *, scale=None, causal=False, softcap=0.0, left=-1, right=-1, offset=None, valid=None
+):
     """4-D inputs, K and V whole; `offset` and `valid` are per batch."""
     q, k, v = (x.astype(np.float64) for x in (q, k, v))
     batch, heads, rows, size = q.shape
@@ -63,7 +65,10 @@ def test_attention(dtype, seed):
     rows, fresh, past = rows * [1, 17][seed % 2], fresh * [1, 23][seed % 2], past if seed % 3 == 0 else 0
     total = past + fresh
     q = random(rng, batch, kv_heads * group, rows, size, dtype=dtype)
-    k, v = random(rng, batch, kv_heads, total, size, dtype=dtype), random(rng, batch, kv_heads, total, v_size, dtype=dtype)
+    k, v = (
+        random(rng, batch, kv_heads, total, size, dtype=dtype),
+        random(rng, batch, kv_heads, total, v_size, dtype=dtype),
+    )
     attributes = {
         "is_causal": int(rng.integers(2)),
         "softcap": float(rng.choice([0.0, 1.5])),
@@ -74,9 +79,11 @@ def test_attention(dtype, seed):
     if rng.integers(2):
         attributes["scale"] = 0.25
     valid = rng.integers(0, total + 1, batch) if past == 0 and seed % 2 else None
-    mask = [None, rng.integers(0, 2, (rows, total)).astype(bool), random(rng, batch, 1, rows, max(total - 1, 1), dtype=dtype)][
-        int(rng.integers(3))
-    ]
+    mask = [
+        None,
+        rng.integers(0, 2, (rows, total)).astype(bool),
+        random(rng, batch, 1, rows, max(total - 1, 1), dtype=dtype),
+    ][int(rng.integers(3))]
     if valid is not None:
         offset = valid - rows
     else:
@@ -99,7 +106,13 @@ def test_attention(dtype, seed):
     inputs += [valid]
     expected = [want.astype(dtype), k, v, scores[seed % 4].astype(dtype)]
     check(
-        "Attention", inputs, attributes, expected=expected, outputs=4, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype]
+        "Attention",
+        inputs,
+        attributes,
+        expected=expected,
+        outputs=4,
+        rtol=TOLERANCE[dtype],
+        atol=TOLERANCE[dtype],
     )
     got = run(node_model("Attention", inputs, attributes), inputs)[0]
     np.testing.assert_allclose(
@@ -152,7 +165,9 @@ def test_attention_has_the_same_bits_in_every_batch():
     whole = run(node_model("Attention", [q, k, v], {"is_causal": 1}), [q, k, v])[0]
     for n in (0, 4, 8):
         one = [x[n : n + 1] for x in (q, k, v)]
-        np.testing.assert_array_equal(run(node_model("Attention", one, {"is_causal": 1}), one)[0], whole[n : n + 1])
+        np.testing.assert_array_equal(
+            run(node_model("Attention", one, {"is_causal": 1}), one)[0], whole[n : n + 1]
+        )
 
 
 def test_attention_errors():
@@ -239,8 +254,16 @@ def test_linear_attention(rule, seed):
         for n in (kv_heads * group * d_k, kv_heads * d_k, kv_heads * d_v)
     )
     past = random(rng, batch, kv_heads, d_k, d_v) if seed // 2 else None
-    decay = -np.abs(random(rng, batch, tokens, kv_heads * (d_k if seed % 2 else 1), dtype=dtype)) if "gated" in rule else None
-    beta = np.abs(random(rng, batch, tokens, kv_heads if seed % 2 else 1, dtype=dtype)) if "delta" in rule else None
+    decay = (
+        -np.abs(random(rng, batch, tokens, kv_heads * (d_k if seed % 2 else 1), dtype=dtype))
+        if "gated" in rule
+        else None
+    )
+    beta = (
+        np.abs(random(rng, batch, tokens, kv_heads if seed % 2 else 1, dtype=dtype))
+        if "delta" in rule
+        else None
+    )
     inputs = [q, k, v, past, decay, beta]
     while inputs[-1] is None:
         inputs.pop()
@@ -262,7 +285,11 @@ def test_linear_attention(rule, seed):
 def test_rotary_embedding(dtype, interleaved, dim, flat, by_position):
     rng = np.random.default_rng(6)
     batch, heads, rows, size = 2, 3, 5, 8
-    x = random(rng, batch, rows, heads * size, dtype=dtype) if flat else random(rng, batch, heads, rows, size, dtype=dtype)
+    x = (
+        random(rng, batch, rows, heads * size, dtype=dtype)
+        if flat
+        else random(rng, batch, heads, rows, size, dtype=dtype)
+    )
     half = (dim or size) // 2
     angles = rng.uniform(0, 6, (11, half) if by_position else (batch, rows, half))
     inputs = [x, np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from nodes import check, node_model, run
 
 import pyinfer
+from nodes import check, node_model, run
 
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-11, np.float16: 5e-3, ml_dtypes.bfloat16: 4e-2}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from nodes import assert_same, check, node_model, run
 
 import pyinfer
+from nodes import assert_same, check, node_model, run
 
 
 def wide(x):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from nodes import check, node_model, run
 
 import pyinfer
+from nodes import check, node_model, run
 
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-11, np.float16: 5e-3, ml_dtypes.bfloat16: 4e-2}
 
@@ -31,7 +31,14 @@ def test_dft(dtype, length, inverse):
         want = (np.fft.ifft if inverse else np.fft.fft)(x, n, np_axis)
         inputs += [None if n is None else np.array(n), np.array(axis)]
         scale = TOLERANCE[dtype] * max(1, np.abs(want).max())
-        check("DFT", inputs, {"inverse": inverse}, expected=[parts(want, dtype)], rtol=TOLERANCE[dtype], atol=scale)
+        check(
+            "DFT",
+            inputs,
+            {"inverse": inverse},
+            expected=[parts(want, dtype)],
+            rtol=TOLERANCE[dtype],
+            atol=scale,
+        )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -42,7 +49,13 @@ def test_one_sided_dft(dtype, length):
     spectrum = np.fft.rfft(x, axis=1)
     options = {"rtol": 1e-4, "atol": 1e-4}
     axis = np.array(1)
-    check("DFT", [x[..., None].astype(dtype), None, axis], {"onesided": 1}, expected=[parts(spectrum, dtype)], **options)
+    check(
+        "DFT",
+        [x[..., None].astype(dtype), None, axis],
+        {"onesided": 1},
+        expected=[parts(spectrum, dtype)],
+        **options,
+    )
     inputs = [parts(spectrum, dtype), np.array(length), axis]
     check("DFT", inputs, {"onesided": 1, "inverse": 1}, expected=[x[..., None].astype(dtype)], **options)
 
@@ -91,7 +104,11 @@ def test_stft(dtype, complex_input, length, step):
     want = want[..., : length // 2 + 1] if one_sided else want
     options["atol"] = TOLERANCE[dtype] * max(1, np.abs(want).max())
     check(
-        "STFT", [signal, np.array(step), None, np.array(length)], attributes, expected=[parts(want, dtype)], **options
+        "STFT",
+        [signal, np.array(step), None, np.array(length)],
+        attributes,
+        expected=[parts(want, dtype)],
+        **options,
     )
 
 
@@ -140,9 +157,17 @@ def test_windows(op, size, constant):
         run(node_model(op, [np.array(-1)]), [np.array(-1)])
 
 
-@pytest.mark.parametrize(("mels", "length", "rate", "low", "high"), [(8, 16, 8192, 0, 4096), (4, 512, 16000, 20, 7600)])
+@pytest.mark.parametrize(
+    ("mels", "length", "rate", "low", "high"), [(8, 16, 8192, 0, 4096), (4, 512, 16000, 20, 7600)]
+)
 def test_mel_weight_matrix(mels, length, rate, low, high):
-    inputs = [np.array(mels), np.array(length), np.array(rate), np.array(low, np.float32), np.array(high, np.float32)]
+    inputs = [
+        np.array(mels),
+        np.array(length),
+        np.array(rate),
+        np.array(low, np.float32),
+        np.array(high, np.float32),
+    ]
     check("MelWeightMatrix", inputs)
 
 

@@ -51,7 +51,12 @@ class Attention final : public Op {
     if (state->heads_last)
       split_heads(s, q, k, v);
     else
-      s = {.batch = q[0], .q_heads = q[1], .kv_heads = k[1], .q_rows = q[2], .kv_rows = k[2], .size = q[3],
+      s = {.batch = q[0],
+           .q_heads = q[1],
+           .kv_heads = k[1],
+           .q_rows = q[2],
+           .kv_rows = k[2],
+           .size = q[3],
            .v_size = v[3]};
     const bool same = state->heads_last
                           ? k[0] == s.batch && v[0] == s.batch && k[1] == v[1] && k[2] == s.kv_heads * s.size
@@ -59,14 +64,15 @@ class Attention final : public Op {
                                 v == Shape({s.batch, s.kv_heads, s.kv_rows, s.v_size});
     require(same, ErrorCode::kInvalidInput, "Q, K, V of shapes ", q.str(), ", ", k.str(), ", ", v.str(),
             " do not fit each other");
-    require(s.kv_heads > 0 ? s.q_heads % s.kv_heads == 0 : s.q_heads == 0, ErrorCode::kInvalidInput, s.q_heads,
-            " query heads are no multiple of ", s.kv_heads, " key heads");
+    require(s.kv_heads > 0 ? s.q_heads % s.kv_heads == 0 : s.q_heads == 0, ErrorCode::kInvalidInput,
+            s.q_heads, " query heads are no multiple of ", s.kv_heads, " key heads");
     plan_past(ctx, s);
     plan_mask(ctx, *state);
     ctx.output(kY, state->heads_last ? Shape({s.batch, s.q_rows, s.q_heads * s.v_size})
                                      : Shape({s.batch, s.q_heads, s.q_rows, s.v_size}));
     if (ctx.wants(kPresentKey)) ctx.output(kPresentKey, Shape({s.batch, s.kv_heads, s.total(), s.size}));
-    if (ctx.wants(kPresentValue)) ctx.output(kPresentValue, Shape({s.batch, s.kv_heads, s.total(), s.v_size}));
+    if (ctx.wants(kPresentValue))
+      ctx.output(kPresentValue, Shape({s.batch, s.kv_heads, s.total(), s.v_size}));
     const Shape scores({s.batch, s.q_heads, s.q_rows, s.total()});
     if (ctx.wants(kScores)) ctx.output(kScores, scores);
     (void)scores.count();  // what follows multiplies no more than this and the inputs' sizes
@@ -92,11 +98,16 @@ class Attention final : public Op {
   void split_heads(AttentionShape& s, const Shape& q, const Shape& k, const Shape& v) const {
     require(a_.q_heads > 0 && a_.kv_heads > 0, ErrorCode::kInvalidModel,
             "q_num_heads and kv_num_heads are required for inputs of 3 dimensions");
-    require(q[2] % a_.q_heads == 0 && k[2] % a_.kv_heads == 0 && v[2] % a_.kv_heads == 0, ErrorCode::kInvalidInput,
-            "Q, K, V of shapes ", q.str(), ", ", k.str(), ", ", v.str(), " do not split into ", a_.q_heads, " and ",
-            a_.kv_heads, " heads");
-    s = {.batch = q[0], .q_heads = a_.q_heads, .kv_heads = a_.kv_heads, .q_rows = q[1], .kv_rows = k[1],
-         .size = q[2] / a_.q_heads, .v_size = v[2] / a_.kv_heads};
+    require(q[2] % a_.q_heads == 0 && k[2] % a_.kv_heads == 0 && v[2] % a_.kv_heads == 0,
+            ErrorCode::kInvalidInput, "Q, K, V of shapes ", q.str(), ", ", k.str(), ", ", v.str(),
+            " do not split into ", a_.q_heads, " and ", a_.kv_heads, " heads");
+    s = {.batch = q[0],
+         .q_heads = a_.q_heads,
+         .kv_heads = a_.kv_heads,
+         .q_rows = q[1],
+         .kv_rows = k[1],
+         .size = q[2] / a_.q_heads,
+         .v_size = v[2] / a_.kv_heads};
   }
 
   static void plan_past(PlanContext& ctx, AttentionShape& s) {
@@ -105,8 +116,8 @@ class Attention final : public Op {
     s.past = key.rank() == 4 ? key[2] : 0;
     require(key == Shape({s.batch, s.kv_heads, s.past, s.size}) &&
                 value == Shape({s.batch, s.kv_heads, s.past, s.v_size}),
-            ErrorCode::kInvalidInput, "past_key of shape ", key.str(), " and past_value of shape ", value.str(),
-            " do not fit ", s.kv_heads, " heads of sizes ", s.size, " and ", s.v_size);
+            ErrorCode::kInvalidInput, "past_key of shape ", key.str(), " and past_value of shape ",
+            value.str(), " do not fit ", s.kv_heads, " heads of sizes ", s.size, " and ", s.v_size);
     require(checked_add(s.past, s.kv_rows).has_value(), ErrorCode::kLimit, "too many keys");
   }
 
@@ -125,8 +136,8 @@ class Attention final : public Op {
       fits = m[d] == 1 || m[d] == full[at];
       state.mask_strides[at] = m[d] == 1 ? 0 : strides[static_cast<size_t>(d)];
     }
-    require(fits, ErrorCode::kInvalidInput, "attn_mask of shape ", m.str(), " does not broadcast to [", s.batch, ", ",
-            s.q_heads, ", ", s.q_rows, ", ", s.total(), "]");
+    require(fits, ErrorCode::kInvalidInput, "attn_mask of shape ", m.str(), " does not broadcast to [",
+            s.batch, ", ", s.q_heads, ", ", s.q_rows, ", ", s.total(), "]");
     state.mask_size = m[m.rank() - 1];
   }
 
@@ -169,29 +180,31 @@ class Attention final : public Op {
       if (s.empty() || (s.v_size == 0 && (!all_scores || s.total() == 0))) return;
       core.pack(ctx);
       const int64_t blocks = s.blocks(), cost = s.block() * s.total() * (s.size + s.v_size);
-      ctx.parallel(s.batch * s.q_heads * blocks, grain_for(cost), [&](int64_t begin, int64_t end, int worker) {
-        for (int64_t i = begin; i < end; ++i) {
-          const int64_t head = i / blocks;
-          block(worker, head / s.q_heads, head % s.q_heads, i % blocks * s.block());
-        }
-      });
+      ctx.parallel(s.batch * s.q_heads * blocks, grain_for(cost),
+                   [&](int64_t begin, int64_t end, int worker) {
+                     for (int64_t i = begin; i < end; ++i) {
+                       const int64_t head = i / blocks;
+                       block(worker, head / s.q_heads, head % s.q_heads, i % blocks * s.block());
+                     }
+                   });
     }
 
     void write_present(int output, const HeadRows& past, const HeadRows& rows, int64_t size) {
       const TensorView& to = ctx.out(output);
       const auto element = static_cast<int64_t>(dtype_size(to.dtype));
       const int64_t total = s.total();
-      ctx.parallel(s.batch * s.kv_heads, grain_for(total * size, 16384), [&](int64_t begin, int64_t end, int) {
-        for (int64_t head = begin; head < end; ++head)
-          for (int64_t r = 0; r < total; ++r) {
-            const bool old = r < s.past;
-            const HeadRows& source = old ? past : rows;
-            const int64_t at = source.at(head / s.kv_heads, head % s.kv_heads, old ? r : r - s.past);
-            std::memcpy(to.as<std::byte>() + (head * total + r) * size * element,
-                        static_cast<const std::byte*>(source.data) + at * element,
-                        static_cast<size_t>(size * element));
-          }
-      });
+      ctx.parallel(
+          s.batch * s.kv_heads, grain_for(total * size, 16384), [&](int64_t begin, int64_t end, int) {
+            for (int64_t head = begin; head < end; ++head)
+              for (int64_t r = 0; r < total; ++r) {
+                const bool old = r < s.past;
+                const HeadRows& source = old ? past : rows;
+                const int64_t at = source.at(head / s.kv_heads, head % s.kv_heads, old ? r : r - s.past);
+                std::memcpy(to.as<std::byte>() + (head * total + r) * size * element,
+                            static_cast<const std::byte*>(source.data) + at * element,
+                            static_cast<size_t>(size * element));
+              }
+          });
     }
 
     // The keys that query `row` of batch b may see.
@@ -335,14 +348,15 @@ std::unique_ptr<Op> make(NodeContext& ctx) {
   for (int i : {kQ, kK, kV}) ctx.expect_dtype(i, {kFloat32, kFloat64, kFloat16, kBFloat16});
   ctx.expect_same_dtype(kQ, kK);
   if (ctx.has_input(kMask))
-    ctx.expect_dtype(kMask, {kBool, kFloat32, kFloat64, kFloat16, kBFloat16, kInt8, kInt16, kInt32, kInt64, kUInt8,
-                             kUInt16, kUInt32, kUInt64});
+    ctx.expect_dtype(kMask, {kBool, kFloat32, kFloat64, kFloat16, kBFloat16, kInt8, kInt16, kInt32, kInt64,
+                             kUInt8, kUInt16, kUInt32, kUInt64});
   require(ctx.has_input(kPastKey) == ctx.has_input(kPastValue), ErrorCode::kInvalidModel,
           "past_key and past_value must be given together");
   if (ctx.has_input(kPastKey)) {
     ctx.expect_same_dtype(kK, kPastKey);
     ctx.expect_same_dtype(kV, kPastValue);
-    require(!ctx.has_input(kNonpad), ErrorCode::kInvalidModel, "nonpad_kv_seqlen cannot be combined with past_key");
+    require(!ctx.has_input(kNonpad), ErrorCode::kInvalidModel,
+            "nonpad_kv_seqlen cannot be combined with past_key");
   }
   if (ctx.has_input(kNonpad)) ctx.expect_dtype(kNonpad, {kInt64});
   for (int i : {kY, kPresentKey, kScores})
@@ -358,7 +372,8 @@ std::unique_ptr<Op> make(NodeContext& ctx) {
   a.left = window(ctx, "left_window_size");
   a.right = window(ctx, "right_window_size");
   const int64_t mode = ctx.attr_int("qk_matmul_output_mode", 0);
-  require(mode >= 0 && mode <= 3, ErrorCode::kInvalidModel, "qk_matmul_output_mode is ", mode, ", expected 0 to 3");
+  require(mode >= 0 && mode <= 3, ErrorCode::kInvalidModel, "qk_matmul_output_mode is ", mode,
+          ", expected 0 to 3");
   a.mode = static_cast<ScoresMode>(mode);
   a.softmax_type = ctx.attr_dtype("softmax_precision", kUndefined);
   if (a.softmax_type != kUndefined && a.softmax_type != kFloat32 && a.softmax_type != kFloat64 &&

@@ -36,7 +36,8 @@ void AttentionCore<C>::pack_head(int worker, int64_t head, bool keys) const {
     for (int64_t r = 0; r < total; ++r) {
       const bool old = r < shape_.past;
       const HeadRows& source = old ? past : rows;
-      const C* row = load_as(source.dtype, source.data, source.at(b, h, old ? r : r - shape_.past), size, to + r * size);
+      const C* row =
+          load_as(source.dtype, source.data, source.at(b, h, old ? r : r - shape_.past), size, to + r * size);
       if (row != to + r * size) std::copy_n(row, size, to + r * size);
     }
     from = to;
@@ -49,8 +50,8 @@ void AttentionCore<C>::pack_head(int worker, int64_t head, bool keys) const {
 }
 
 template <class C>
-void AttentionCore<C>::scores(int worker, int64_t b, int64_t h, int64_t row, int64_t rows, int64_t begin, int64_t end,
-                              C* s) const {
+void AttentionCore<C>::scores(int worker, int64_t b, int64_t h, int64_t row, int64_t rows, int64_t begin,
+                              int64_t end, C* s) const {
   C* scaled = small_block(worker);
   for (int64_t i = 0; i < rows; ++i) {
     C* to = scaled + i * shape_.size;
@@ -68,8 +69,8 @@ void AttentionCore<C>::scores(int worker, int64_t b, int64_t h, int64_t row, int
 }
 
 template <class C>
-void AttentionCore<C>::output(int worker, int64_t b, int64_t h, int64_t row, int64_t rows, int64_t begin, int64_t end,
-                              const C* p) const {
+void AttentionCore<C>::output(int worker, int64_t b, int64_t h, int64_t row, int64_t rows, int64_t begin,
+                              int64_t end, const C* p) const {
   const bool direct = y.dtype == DTypeOf<C>::value;
   C* to = direct ? static_cast<C*>(y.data) + y.at(b, h, row) : small_block(worker);
   const int64_t stride = direct ? y.row : shape_.v_size, total = shape_.total();

@@ -33,7 +33,8 @@ struct AttentionShape {
   // Rows of Q that one task takes: rows of scores that fit the cache, whatever the batch.
   int64_t block() const {
     constexpr int64_t kScores = 65536;
-    return std::clamp<int64_t>(kScores / std::max<int64_t>(total(), 1), 1, std::clamp<int64_t>(q_rows, 1, 32));
+    return std::clamp<int64_t>(kScores / std::max<int64_t>(total(), 1), 1,
+                               std::clamp<int64_t>(q_rows, 1, 32));
   }
   int64_t blocks() const { return ceil_div(q_rows, block()); }
 };
@@ -59,7 +60,8 @@ class AttentionCore {
 
   // The scores of rows [row, row + rows) of one head against the keys [begin, end), `begin` a multiple of
   // 16: s(i, j) for j in that range, rows `total` apart. `worker` picks scratch memory.
-  void scores(int worker, int64_t b, int64_t h, int64_t row, int64_t rows, int64_t begin, int64_t end, C* s) const;
+  void scores(int worker, int64_t b, int64_t h, int64_t row, int64_t rows, int64_t begin, int64_t end,
+              C* s) const;
   // Y of these rows from probabilities p that are 0 outside [begin, end).
   void output(int worker, int64_t b, int64_t h, int64_t row, int64_t rows, int64_t begin, int64_t end,
               const C* p) const;
@@ -74,10 +76,12 @@ class AttentionCore {
   }
   C* small_block(int worker) const { return row_buffer(worker) + 2 * shape_.total(); }
   C* packed_k(int64_t head) const {
-    return reinterpret_cast<C*>(base_ + scratch_.packed_k) + head * packed_b_size(shape_.size, shape_.total());
+    return reinterpret_cast<C*>(base_ + scratch_.packed_k) +
+           head * packed_b_size(shape_.size, shape_.total());
   }
   C* packed_v(int64_t head) const {
-    return reinterpret_cast<C*>(base_ + scratch_.packed_v) + head * packed_b_size(shape_.total(), shape_.v_size);
+    return reinterpret_cast<C*>(base_ + scratch_.packed_v) +
+           head * packed_b_size(shape_.total(), shape_.v_size);
   }
   int64_t kv_head(int64_t b, int64_t h) const {
     return b * shape_.kv_heads + h / (shape_.q_heads / shape_.kv_heads);

@@ -20,7 +20,8 @@ enum class Kind { kMeanVariance, kL1, kL2 };
 // y = (x - shift) / divisor, where both come from all x of a set of axes.
 class AxisNorm final : public Op {
  public:
-  AxisNorm(Kind kind, DType dtype, std::vector<int64_t> axes) : kind_(kind), dtype_(dtype), axes_(std::move(axes)) {}
+  AxisNorm(Kind kind, DType dtype, std::vector<int64_t> axes)
+      : kind_(kind), dtype_(dtype), axes_(std::move(axes)) {}
 
   void plan(PlanContext& ctx) const override {
     const Shape& x = ctx.shape(0);
@@ -53,15 +54,16 @@ class AxisNorm final : public Op {
       return;
     }
     const int64_t cost = axes.reduced_count() * std::min(axes.inner, kBlock);
-    ctx.parallel(axes.kept_count() * tiles, std::max<int64_t>(1, kGrain / cost), [&](int64_t begin, int64_t end, int) {
-      for (int64_t t = begin; t < end; ++t) {
-        const int64_t column = t % tiles * kBlock, at = axes.kept_at(t / tiles) + column;
-        if (axes.inner == 1)
-          row<C>(axes, x, y, at);
-        else
-          columns<C>(axes, x, y, at, std::min(kBlock, axes.inner - column));
-      }
-    });
+    ctx.parallel(axes.kept_count() * tiles, std::max<int64_t>(1, kGrain / cost),
+                 [&](int64_t begin, int64_t end, int) {
+                   for (int64_t t = begin; t < end; ++t) {
+                     const int64_t column = t % tiles * kBlock, at = axes.kept_at(t / tiles) + column;
+                     if (axes.inner == 1)
+                       row<C>(axes, x, y, at);
+                     else
+                       columns<C>(axes, x, y, at, std::min(kBlock, axes.inner - column));
+                   }
+                 });
   }
 
   template <class C>
@@ -96,12 +98,16 @@ class AxisNorm final : public Op {
     C shift{0};
     if (kind_ == Kind::kMeanVariance) {
       Lanes<C> sum(C{0});
-      each_block([&](const C* p, int64_t, int64_t n) { sum.feed(p, n, [](C v) { return v; }, kJoinAdd); });
+      each_block([&](const C* p, int64_t, int64_t n) {
+        sum.feed(
+            p, n, [](C v) { return v; }, kJoinAdd);
+      });
       shift = sum.total(kJoinAdd) / count;
     }
     Lanes<C> terms(C{0});
     each_block([&](const C* p, int64_t, int64_t n) {
-      terms.feed(p, n, [&](C v) { return term(v, shift); }, kJoinAdd);
+      terms.feed(
+          p, n, [&](C v) { return term(v, shift); }, kJoinAdd);
     });
     const C d = divisor(terms.total(kJoinAdd), count);
     each_block([&](const C* p, int64_t start, int64_t n) {
@@ -169,25 +175,26 @@ class Lrn final : public Op {
     const C factor = static_cast<C>(alpha_) / static_cast<C>(size_), bias = static_cast<C>(bias_);
     const C beta = static_cast<C>(beta_);
     const int64_t cost = std::min(inner, kBlock) * (below + above + 8);
-    ctx.parallel(shape[0] * channels * tiles, std::max<int64_t>(1, kGrain / cost),
-                 [&](int64_t begin, int64_t end, int) {
-                   C sum[kBlock], buffer[kBlock];
-                   for (int64_t t = begin; t < end; ++t) {
-                     const int64_t plane = t / tiles, c = plane % channels, first = t % tiles * kBlock;
-                     const int64_t n = std::min(kBlock, inner - first);
-                     std::fill_n(sum, n, C{0});
-                     for (int64_t i = std::max<int64_t>(0, c - below); i <= std::min(channels - 1, c + above); ++i) {
-                       const C* p = load_as(dtype_, ctx.in(0).data, (plane - c + i) * inner + first, n, buffer);
-                       for (int64_t j = 0; j < n; ++j) sum[j] += p[j] * p[j];
-                     }
-                     for (int64_t j = 0; j < n; ++j) sum[j] = bias + factor * sum[j];
-                     power(sum, &beta, sum, n);
-                     const int64_t at = plane * inner + first;
-                     const C* p = load_as(dtype_, ctx.in(0).data, at, n, buffer);
-                     for (int64_t j = 0; j < n; ++j) sum[j] = p[j] / sum[j];
-                     store_as(dtype_, ctx.out(0).data, at, n, sum);
-                   }
-                 });
+    ctx.parallel(
+        shape[0] * channels * tiles, std::max<int64_t>(1, kGrain / cost),
+        [&](int64_t begin, int64_t end, int) {
+          C sum[kBlock], buffer[kBlock];
+          for (int64_t t = begin; t < end; ++t) {
+            const int64_t plane = t / tiles, c = plane % channels, first = t % tiles * kBlock;
+            const int64_t n = std::min(kBlock, inner - first);
+            std::fill_n(sum, n, C{0});
+            for (int64_t i = std::max<int64_t>(0, c - below); i <= std::min(channels - 1, c + above); ++i) {
+              const C* p = load_as(dtype_, ctx.in(0).data, (plane - c + i) * inner + first, n, buffer);
+              for (int64_t j = 0; j < n; ++j) sum[j] += p[j] * p[j];
+            }
+            for (int64_t j = 0; j < n; ++j) sum[j] = bias + factor * sum[j];
+            power(sum, &beta, sum, n);
+            const int64_t at = plane * inner + first;
+            const C* p = load_as(dtype_, ctx.in(0).data, at, n, buffer);
+            for (int64_t j = 0; j < n; ++j) sum[j] = p[j] / sum[j];
+            store_as(dtype_, ctx.out(0).data, at, n, sum);
+          }
+        });
   }
 
   DType dtype_;
@@ -220,8 +227,8 @@ std::unique_ptr<Op> make_lrn(NodeContext& ctx) {
   expect_float(ctx);
   const int64_t size = ctx.attr_int("size");
   require(size >= 1, ErrorCode::kInvalidModel, "size is ", size, ", expected at least 1");
-  return std::make_unique<Lrn>(ctx.dtype(0), size, ctx.attr_float("alpha", 1e-4f), ctx.attr_float("beta", 0.75f),
-                               ctx.attr_float("bias", 1.0f));
+  return std::make_unique<Lrn>(ctx.dtype(0), size, ctx.attr_float("alpha", 1e-4f),
+                               ctx.attr_float("beta", 0.75f), ctx.attr_float("bias", 1.0f));
 }
 
 }  // namespace

@@ -114,13 +114,14 @@ class BatchNorm final : public Op {
     ctx.parallel(s.n * s.c, std::max<int64_t>(1, kGrain / std::max<int64_t>(s.s, 1)),
                  [&](int64_t begin, int64_t end, int) {
                    for (int64_t i = begin; i < end; ++i)
-                     affine_block(dtype_, ctx.in(0).data, ctx.out(0).data, i * s.s, s.s, mean[i % s.c], a[i % s.c],
-                                  b[i % s.c]);
+                     affine_block(dtype_, ctx.in(0).data, ctx.out(0).data, i * s.s, s.s, mean[i % s.c],
+                                  a[i % s.c], b[i % s.c]);
                  });
   }
 
   // y = x a + (b - mean a): the mean is a constant of the model, and as a rule not far from x.
-  void apply_folded(RunContext& ctx, const ChannelState& s, const float* mean, const float* a, float* b) const {
+  void apply_folded(RunContext& ctx, const ChannelState& s, const float* mean, const float* a,
+                    float* b) const {
     for (int64_t c = 0; c < s.c; ++c) b[c] -= mean[c] * a[c];
     const ChannelAffineArgs args{
         .x = ctx.in<float>(0), .y = ctx.out<float>(0), .channels = s.c, .inner = s.s, .scale = a, .shift = b};
@@ -241,7 +242,8 @@ class GroupNorm final : public Op {
         const C inverse = C{1} / std::sqrt(variance + static_cast<C>(epsilon_));
         for (int64_t i = 0; i < channels; ++i) {
           const int64_t at = per_group ? g % groups : g % groups * channels + i;
-          affine_block(dtype_, x, ctx.out(0).data, g * count + i * s.s, s.s, mean, scale[at] * inverse, bias[at]);
+          affine_block(dtype_, x, ctx.out(0).data, g * count + i * s.s, s.s, mean, scale[at] * inverse,
+                       bias[at]);
         }
       }
     });
@@ -266,11 +268,13 @@ std::unique_ptr<Op> make_batch(NodeContext& ctx) {
   const bool training = ctx.attr_int("training_mode", 0) != 0;
   for (int i : {1, 2})
     if (ctx.has_output(i)) {
-      if (!training) ctx.unsupported("BatchNormalization with statistics as outputs but not in training mode");
+      if (!training)
+        ctx.unsupported("BatchNormalization with statistics as outputs but not in training mode");
       ctx.output(i, ctx.dtype(3));
     }
   for (int i = 3; i < ctx.num_outputs(); ++i)
-    if (ctx.has_output(i)) ctx.unsupported("the saved statistics of BatchNormalization before operator set 14");
+    if (ctx.has_output(i))
+      ctx.unsupported("the saved statistics of BatchNormalization before operator set 14");
   return std::make_unique<BatchNorm>(ctx.dtype(0), ctx.attr_float("epsilon", 1e-5f),
                                      ctx.attr_float("momentum", 0.9f), training);
 }

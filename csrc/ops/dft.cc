@@ -28,14 +28,15 @@ int parts_of(const Shape& x) {
 
 int64_t one_value(PlanContext& ctx, int i, const char* name) {
   const std::vector<int64_t> values = ctx.require_int64s(i);
-  require(values.size() == 1, ErrorCode::kInvalidInput, name, " has ", values.size(), " elements, expected 1");
+  require(values.size() == 1, ErrorCode::kInvalidInput, name, " has ", values.size(),
+          " elements, expected 1");
   return values[0];
 }
 
 // Sets up the transform of length n and the scratch of all workers: a line and what it needs.
 void plan_fft(PlanContext& ctx, FftState& s, int64_t n, bool empty) {
-  require(Fft::memory(n) <= ctx.limits().max_tensor_bytes, ErrorCode::kLimit, "a Fourier transform of length ", n,
-          " would exceed max_tensor_bytes");
+  require(Fft::memory(n) <= ctx.limits().max_tensor_bytes, ErrorCode::kLimit,
+          "a Fourier transform of length ", n, " would exceed max_tensor_bytes");
   if (empty) return;
   s.fft = Fft(n);
   ScratchLayout layout;
@@ -113,7 +114,8 @@ class Dft final : public Op {
         line[n - k] = conjugate(line[k]);
   }
 
-  void write(const FftState& s, const Complex* line, const TensorView& y, int64_t outer, int64_t inner) const {
+  void write(const FftState& s, const Complex* line, const TensorView& y, int64_t outer,
+             int64_t inner) const {
     const double scale = inverse_ ? static_cast<double>(s.fft.size()) : 1.0;
     for (int64_t k = 0; k < s.made; ++k) {
       const int64_t at = ((outer * s.made + k) * s.inner + inner) * s.out_parts;
@@ -133,7 +135,8 @@ class Stft final : public Op {
   void plan(PlanContext& ctx) const override {
     const Shape& x = ctx.shape(0);
     auto s = std::make_unique<FftState>();
-    require(x.rank() == 3, ErrorCode::kInvalidInput, "a signal of shape ", x.str(), " must have 3 dimensions");
+    require(x.rank() == 3, ErrorCode::kInvalidInput, "a signal of shape ", x.str(),
+            " must have 3 dimensions");
     s->in_parts = parts_of(x);
     s->step = one_value(ctx, 1, "frame_step");
     require(s->step >= 1, ErrorCode::kInvalidInput, "frame_step is ", s->step, ", expected at least 1");
@@ -149,8 +152,8 @@ class Stft final : public Op {
               ", but window has ", n, " elements");
       n = length;
     }
-    require(n >= 1 && n <= x[1], ErrorCode::kInvalidInput, "frames of ", n, " elements do not fit a signal of ",
-            x[1]);
+    require(n >= 1 && n <= x[1], ErrorCode::kInvalidInput, "frames of ", n,
+            " elements do not fit a signal of ", x[1]);
     s->given = x[1];
     s->made = one_sided_ ? n / 2 + 1 : n;
     s->outer = x[0];

@@ -11,7 +11,8 @@ namespace pyinfer {
 inline constexpr int64_t kBlock = 256;
 
 // Elements [at, at + n) of `base` as C: in place when they are of that type, else converted into `buffer`.
-// C is float (from any float type), double (from any float type), int64_t or uint64_t (from integers and bool).
+// C is float (from any float type), double (from any float type), int64_t or uint64_t (from integers and
+// bool).
 template <class C>
 const C* load_as(DType dtype, const void* base, int64_t at, int64_t n, C* buffer);
 

@@ -31,7 +31,8 @@ Complex root_of_unity(int64_t k, int64_t n) {
   k %= n;
   if (k < 0) k += n;
   // The quarter, and within it the eighth, are found in integers: k / n loses nothing.
-  const int64_t quarter = static_cast<int64_t>(static_cast<unsigned __int128>(k) * 4 / static_cast<uint64_t>(n));
+  const int64_t quarter =
+      static_cast<int64_t>(static_cast<unsigned __int128>(k) * 4 / static_cast<uint64_t>(n));
   const auto rest = static_cast<int64_t>(static_cast<__int128>(k) * 4 - static_cast<__int128>(quarter) * n);
   constexpr double kHalfPi = 1.5707963267948966;
   const bool upper = rest > n - rest;  // past the eighth: measured from its end

@@ -45,10 +45,10 @@ class Fft {
   void power_of_two(Complex* x) const;
 
   int64_t n_ = 0;
-  int64_t m_ = 0;                 // the power of two
-  std::vector<Complex> roots_;    // e^(-2 pi i k / m), k < m / 2
-  std::vector<Complex> chirp_;    // e^(-pi i k^2 / n), k < n; empty when n is m
-  std::vector<Complex> kernel_;   // the transform of the chirp's conjugate, over m
+  int64_t m_ = 0;                // the power of two
+  std::vector<Complex> roots_;   // e^(-2 pi i k / m), k < m / 2
+  std::vector<Complex> chirp_;   // e^(-pi i k^2 / n), k < n; empty when n is m
+  std::vector<Complex> kernel_;  // the transform of the chirp's conjugate, over m
 };
 
 }  // namespace pyinfer

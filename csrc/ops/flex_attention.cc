@@ -1,4 +1,5 @@
-// FlexAttention: Y = prob_mod(softmax(score_mod(scale Q K^T))) V, where both modifiers are subgraphs, or absent.
+// FlexAttention: Y = prob_mod(softmax(score_mod(scale Q K^T))) V, where both modifiers are subgraphs, or
+// absent.
 #include <cmath>
 #include <optional>
 
@@ -26,11 +27,16 @@ class FlexAttention final : public Op {
 
   void plan(PlanContext& ctx) const override {
     const Shape &q = ctx.shape(0), &k = ctx.shape(1), &v = ctx.shape(2);
-    require(q.rank() == 4 && k.rank() == 4 && v.rank() == 4, ErrorCode::kInvalidInput, "Q, K, V of shapes ", q.str(),
-            ", ", k.str(), ", ", v.str(), " must have 4 dimensions");
+    require(q.rank() == 4 && k.rank() == 4 && v.rank() == 4, ErrorCode::kInvalidInput, "Q, K, V of shapes ",
+            q.str(), ", ", k.str(), ", ", v.str(), " must have 4 dimensions");
     auto state = std::make_unique<FlexState>();
     AttentionShape& s = state->shape;
-    s = {.batch = q[0], .q_heads = q[1], .kv_heads = k[1], .q_rows = q[2], .kv_rows = k[2], .size = q[3],
+    s = {.batch = q[0],
+         .q_heads = q[1],
+         .kv_heads = k[1],
+         .q_rows = q[2],
+         .kv_rows = k[2],
+         .size = q[3],
          .v_size = v[3]};
     require(k == Shape({s.batch, s.kv_heads, s.kv_rows, s.size}) &&
                 v == Shape({s.batch, s.kv_heads, s.kv_rows, s.v_size}) &&
@@ -53,7 +59,9 @@ class FlexAttention final : public Op {
   }
 
  private:
-  static Shape scores_shape(const AttentionShape& s) { return Shape({s.batch, s.q_heads, s.q_rows, s.total()}); }
+  static Shape scores_shape(const AttentionShape& s) {
+    return Shape({s.batch, s.q_heads, s.q_rows, s.total()});
+  }
 
   // body(b, h, row, rows, p, worker) for every block of rows.
   template <class C, class Use>
@@ -62,8 +70,8 @@ class FlexAttention final : public Op {
     ctx.parallel(s.batch * s.q_heads * blocks, grain_for(cost), [&](int64_t begin, int64_t end, int worker) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t head = i / blocks, row = i % blocks * s.block();
-        use(head / s.q_heads, head % s.q_heads, row, std::min(s.block(), s.q_rows - row), core.score_block(worker),
-            worker);
+        use(head / s.q_heads, head % s.q_heads, row, std::min(s.block(), s.q_rows - row),
+            core.score_block(worker), worker);
       }
     });
   }
@@ -95,7 +103,9 @@ class FlexAttention final : public Op {
   template <class C>
   void run_modified(RunContext& ctx, const AttentionShape& s, const AttentionCore<C>& core) const {
     Tensor scores(softmax_, scores_shape(s));
-    const auto at = [&](int64_t b, int64_t h, int64_t row) { return ((b * s.q_heads + h) * s.q_rows + row) * s.total(); };
+    const auto at = [&](int64_t b, int64_t h, int64_t row) {
+      return ((b * s.q_heads + h) * s.q_rows + row) * s.total();
+    };
     each_block(ctx, s, core, [&](int64_t b, int64_t h, int64_t row, int64_t rows, C* p, int worker) {
       core.scores(worker, b, h, row, rows, 0, s.total(), p);
       store_as(softmax_, scores.view().data, at(b, h, row), rows * s.total(), p);
@@ -122,8 +132,8 @@ class FlexAttention final : public Op {
     std::vector<Object> outputs;
     body->run(ctx, {Object::of(std::move(tensor))}, outputs);
     const Tensor& out = outputs.at(0).tensor;
-    require(out.dtype() == softmax_ && out.shape() == shape, ErrorCode::kInvalidModel, name, " gives a tensor of shape ",
-            out.shape().str(), ", expected ", shape.str());
+    require(out.dtype() == softmax_ && out.shape() == shape, ErrorCode::kInvalidModel, name,
+            " gives a tensor of shape ", out.shape().str(), ", expected ", shape.str());
     return out;
   }
 

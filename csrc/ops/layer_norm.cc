@@ -30,8 +30,8 @@ struct RowState final : StepState {
 };
 
 RowOperand row_operand(const Shape& x, const Shape& s, int axis) {
-  require(s.rank() <= x.rank() && broadcast_shapes(x, s) == x, ErrorCode::kInvalidInput, "a scale or bias of shape ",
-          s.str(), " does not broadcast to ", x.str());
+  require(s.rank() <= x.rank() && broadcast_shapes(x, s) == x, ErrorCode::kInvalidInput,
+          "a scale or bias of shape ", s.str(), " does not broadcast to ", x.str());
   RowOperand operand;
   const auto strides = s.strides();
   const int lead = x.rank() - s.rank();
@@ -159,7 +159,13 @@ class LayerNorm final : public Op {
   std::pair<float, float> normalize(const float* x, const float* scale, const float* bias, float* y,
                                     int64_t n) const {
     std::pair<float, float> statistics;
-    kernel()({.x = x, .y = y, .n = n, .scale = scale, .bias = bias, .epsilon = epsilon_, .mean = &statistics.first,
+    kernel()({.x = x,
+              .y = y,
+              .n = n,
+              .scale = scale,
+              .bias = bias,
+              .epsilon = epsilon_,
+              .mean = &statistics.first,
               .inv_deviation = &statistics.second},
              0, 1);
     return statistics;
@@ -180,7 +186,8 @@ class LayerNorm final : public Op {
   // Everything float32 and the same for all rows: whole ranges of rows go to the kernel.
   bool plain(const RunContext& ctx, const RowState& s) const {
     for (int i : {0, 1, 2})
-      if ((ctx.has(i) && ctx.in(i).dtype != DType::kFloat32) || (ctx.wants(i) && ctx.out(i).dtype != DType::kFloat32))
+      if ((ctx.has(i) && ctx.in(i).dtype != DType::kFloat32) ||
+          (ctx.wants(i) && ctx.out(i).dtype != DType::kFloat32))
         return false;
     return !s.operands[0].per_row && !s.operands[1].per_row;
   }

@@ -72,8 +72,8 @@ class LinearAttention final : public Op {
   // The state, then q, k, exp(g), v, o.
   static int64_t worker_size(const LinearState& s) {
     const auto state = checked_mul(s.d_k, s.d_v);
-    require(state && *state < INT64_MAX / 64 && s.d_k < INT64_MAX / 64 && s.d_v < INT64_MAX / 64, ErrorCode::kLimit,
-            "heads of sizes ", s.d_k, " and ", s.d_v, " are too large");
+    require(state && *state < INT64_MAX / 64 && s.d_k < INT64_MAX / 64 && s.d_v < INT64_MAX / 64,
+            ErrorCode::kLimit, "heads of sizes ", s.d_k, " and ", s.d_v, " are too large");
     return round_up(*state + 3 * s.d_k + 3 * s.d_v, 16);
   }
 
@@ -138,14 +138,15 @@ std::unique_ptr<Op> make(NodeContext& ctx) {
     if (ctx.has_input(i)) ctx.expect_dtype(i, {DType::kFloat32, DType::kFloat16, DType::kBFloat16});
   for (int i : {kKey, kValue}) ctx.expect_same_dtype(kQuery, i);
   const int64_t q_heads = ctx.attr_int("q_num_heads"), kv_heads = ctx.attr_int("kv_num_heads");
-  require(q_heads > 0 && kv_heads > 0 && q_heads % kv_heads == 0, ErrorCode::kInvalidModel, "q_num_heads ", q_heads,
-          " is no positive multiple of kv_num_heads ", kv_heads);
+  require(q_heads > 0 && kv_heads > 0 && q_heads % kv_heads == 0, ErrorCode::kInvalidModel, "q_num_heads ",
+          q_heads, " is no positive multiple of kv_num_heads ", kv_heads);
   const std::string rule = ctx.attr_string("update_rule", "gated_delta");
-  require(rule == "linear" || rule == "gated" || rule == "delta" || rule == "gated_delta", ErrorCode::kInvalidModel,
-          "update_rule is '", rule, "', expected linear, gated, delta or gated_delta");
+  require(rule == "linear" || rule == "gated" || rule == "delta" || rule == "gated_delta",
+          ErrorCode::kInvalidModel, "update_rule is '", rule,
+          "', expected linear, gated, delta or gated_delta");
   const bool gated = rule.starts_with("gated"), delta = rule.ends_with("delta");
-  require(ctx.has_input(kDecay) == gated && ctx.has_input(kBeta) == delta, ErrorCode::kInvalidModel, "update_rule '",
-          rule, "' needs decay: ", gated, ", beta: ", delta);
+  require(ctx.has_input(kDecay) == gated && ctx.has_input(kBeta) == delta, ErrorCode::kInvalidModel,
+          "update_rule '", rule, "' needs decay: ", gated, ", beta: ", delta);
   ctx.output(0, ctx.dtype(kQuery));
   if (ctx.has_output(1)) ctx.output(1, ctx.dtype(ctx.has_input(kPastState) ? kPastState : kQuery));
   return std::make_unique<LinearAttention>(q_heads, kv_heads, ctx.attr_float("scale", 0.0f), gated, delta);

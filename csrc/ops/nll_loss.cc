@@ -27,7 +27,8 @@ class Loss final : public Op {
 
   void plan(PlanContext& ctx) const override {
     const Shape& x = ctx.shape(0);
-    require(x.rank() >= 2, ErrorCode::kInvalidInput, "scores of shape ", x.str(), " must have 2 dimensions or more");
+    require(x.rank() >= 2, ErrorCode::kInvalidInput, "scores of shape ", x.str(),
+            " must have 2 dimensions or more");
     auto s = std::make_unique<LossState>();
     s->n = x[0];
     s->c = x[1];
@@ -37,13 +38,14 @@ class Loss final : public Op {
     require(ctx.shape(1) == target, ErrorCode::kInvalidInput, "targets have shape ", ctx.shape(1).str(),
             ", expected ", target.str());
     if (ctx.has(2))
-      require(ctx.shape(2) == Shape({s->c}), ErrorCode::kInvalidInput, "weights have shape ", ctx.shape(2).str(),
-              ", expected [", s->c, "]");
+      require(ctx.shape(2) == Shape({s->c}), ErrorCode::kInvalidInput, "weights have shape ",
+              ctx.shape(2).str(), ", expected [", s->c, "]");
     const int64_t count = x.count(), targets = target.count(), element = compute_size(dtype_);
     ctx.output(0, reduction_ == Reduction::kNone ? target : Shape());
     if (ctx.wants(1)) ctx.output(1, x);
     ScratchLayout layout;
-    s->logs = layout.take(softmax_ || element != static_cast<int64_t>(dtype_size(dtype_)) ? count : 0, element);
+    s->logs =
+        layout.take(softmax_ || element != static_cast<int64_t>(dtype_size(dtype_)) ? count : 0, element);
     s->losses = layout.take(targets, element);
     s->weights = layout.take(targets, element);
     s->class_weights = layout.take(s->c, element);
@@ -58,8 +60,8 @@ class Loss final : public Op {
     const int64_t count = t.count();
     for (int64_t i = 0; i < count; ++i) {
       const int64_t at = target(t, i);
-      require((at >= 0 && at < s.c) || ignored_ == at, ErrorCode::kInvalidInput, "a target is ", at, ", expected 0 to ",
-              s.c - 1);
+      require((at >= 0 && at < s.c) || ignored_ == at, ErrorCode::kInvalidInput, "a target is ", at,
+              ", expected 0 to ", s.c - 1);
     }
     with_compute_type(dtype_, [&]<class C>() { run_as<C>(ctx, s, count); });
   }
@@ -128,7 +130,9 @@ std::unique_ptr<Op> make(NodeContext& ctx) {
   const std::string name = ctx.attr_string("reduction", "mean");
   require(name == "none" || name == "sum" || name == "mean", ErrorCode::kInvalidModel, "reduction is '", name,
           "', expected none, sum or mean");
-  const Reduction reduction = name == "none" ? Reduction::kNone : name == "sum" ? Reduction::kSum : Reduction::kMean;
+  const Reduction reduction = name == "none"  ? Reduction::kNone
+                              : name == "sum" ? Reduction::kSum
+                                              : Reduction::kMean;
   std::optional<int64_t> ignored;
   if (ctx.has_attr("ignore_index")) ignored = ctx.attr_int("ignore_index");
   return std::make_unique<Loss>(ctx.dtype(0), reduction, ignored, kSoftmax);

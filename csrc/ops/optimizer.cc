@@ -1,5 +1,5 @@
-// One step of an optimiser (ai.onnx.preview.training) on n tensors x with gradients g, learning rate r, after t
-// steps; d = g + norm x:
+// One step of an optimiser (ai.onnx.preview.training) on n tensors x with gradients g, learning rate r, after
+// t steps; d = g + norm x:
 //   Adagrad   h' = h + d^2,   x' = x - r / (1 + t decay) d / (sqrt h' + epsilon)
 //   Adam      v' = alpha v + (1 - alpha) d,   h' = beta h + (1 - beta) d^2,
 //             x' = (1 - post) (x - r sqrt(1 - beta^t) / (1 - alpha^t) v' / (sqrt h' + epsilon))
@@ -29,8 +29,8 @@ class Optimizer final : public Op {
 
   void plan(PlanContext& ctx) const override {
     for (int i : {0, 1})
-      require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " has shape ", ctx.shape(i).str(),
-              ", expected a scalar");
+      require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " has shape ",
+              ctx.shape(i).str(), ", expected a scalar");
     for (int i = 0; i < count_; ++i) {
       const Shape& x = ctx.shape(2 + i);
       for (int part = 1; part < 2 + states_; ++part) {
@@ -103,8 +103,8 @@ template <Kind kKind>
 std::unique_ptr<Op> make(NodeContext& ctx) {
   using enum DType;
   const int states = kKind == Kind::kAdam ? 2 : 1, parts = 2 + states, count = (ctx.num_inputs() - 2) / parts;
-  require(count >= 1 && ctx.num_inputs() == 2 + count * parts, ErrorCode::kInvalidModel, "expected 2 and a multiple of ",
-          parts, " inputs, got ", ctx.num_inputs());
+  require(count >= 1 && ctx.num_inputs() == 2 + count * parts, ErrorCode::kInvalidModel,
+          "expected 2 and a multiple of ", parts, " inputs, got ", ctx.num_inputs());
   ctx.expect_inputs(ctx.num_inputs(), ctx.num_inputs());
   ctx.expect_dtype(0, {kFloat32, kFloat64});
   ctx.expect_dtype(1, {kInt64});
@@ -132,7 +132,8 @@ std::unique_ptr<Op> make(NodeContext& ctx) {
 }
 
 std::unique_ptr<Op> make_gradient(NodeContext& ctx) {
-  ctx.unsupported("pyinfer runs models but does not differentiate them; export the graph with its gradients written out");
+  ctx.unsupported(
+      "pyinfer runs models but does not differentiate them; export the graph with its gradients written out");
 }
 
 }  // namespace

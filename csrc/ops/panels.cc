@@ -21,15 +21,24 @@ void pack_panels(const double* b, int64_t ldb, bool transposed, int64_t k, int64
 }
 
 template <>
-void PanelProduct<float>::run(int64_t row_begin, int64_t row_end, int64_t panel_begin, int64_t panel_end) const {
+void PanelProduct<float>::run(int64_t row_begin, int64_t row_end, int64_t panel_begin,
+                              int64_t panel_end) const {
   if (row_begin >= row_end || panel_begin >= panel_end) return;
-  const GemmArgs args{
-      .m = row_end, .n = n, .k = k, .a = a, .lda = lda, .b = b, .c = c, .ldc = ldc, .epilogue = {.bias = bias}};
+  const GemmArgs args{.m = row_end,
+                      .n = n,
+                      .k = k,
+                      .a = a,
+                      .lda = lda,
+                      .b = b,
+                      .c = c,
+                      .ldc = ldc,
+                      .epilogue = {.bias = bias}};
   kernels().gemm.run(args, row_begin, row_end, panel_begin, panel_end);
 }
 
 template <>
-void PanelProduct<double>::run(int64_t row_begin, int64_t row_end, int64_t panel_begin, int64_t panel_end) const {
+void PanelProduct<double>::run(int64_t row_begin, int64_t row_end, int64_t panel_begin,
+                               int64_t panel_end) const {
   for (int64_t p = panel_begin; p < panel_end; ++p)
     for (int64_t i = row_begin; i < row_end; ++i) {
       double sum[kPanelWidth] = {};

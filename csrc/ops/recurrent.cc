@@ -1,5 +1,5 @@
-// One-layer recurrent networks, X of T x B x I (layout 0) or B x T x I (layout 1). W x + R h + biases are split:
-// W x of all time steps is one matrix product, R h one a step.
+// One-layer recurrent networks, X of T x B x I (layout 0) or B x T x I (layout 1). W x + R h + biases are
+// split: W x of all time steps is one matrix product, R h one a step.
 //   RNN   h' = f(W x + R h)
 //   GRU   z, r = f(W x + R h),  n = g(W x + R (r h)) or g(W x + r (R h)) with linear_before_reset,
 //         h' = (1 - z) n + z h
@@ -17,7 +17,8 @@ namespace {
 
 struct RecurrentState final : StepState {
   int64_t steps = 0, batch = 0;
-  int64_t x = 0, products = 0, h = 0, c = 0, gates = 0, extra = 0, weights = 0, buffer = 0;  // scratch offsets
+  int64_t x = 0, products = 0, h = 0, c = 0, gates = 0, extra = 0, weights = 0,
+          buffer = 0;  // scratch offsets
 };
 
 // Rows of a batch that one task carries through time.
@@ -28,7 +29,8 @@ class Recurrent final : public Op {
  public:
   Recurrent(NodeContext& ctx, const RecurrentAttributes& attributes) : a_(attributes), dtype_(ctx.dtype(0)) {
     const int peepholes = 7;
-    const Tensor *w = ctx.constant(1), *r = ctx.constant(2), *b = ctx.constant(3), *p = ctx.constant(peepholes);
+    const Tensor *w = ctx.constant(1), *r = ctx.constant(2), *b = ctx.constant(3),
+                 *p = ctx.constant(peepholes);
     if (!w || !r || (ctx.has_input(3) && !b) || (ctx.has_input(peepholes) && !p)) return;
     const auto shape = [](const Tensor* t) { return t ? &t->shape() : nullptr; };
     const auto view = [](const Tensor* t) { return t ? &t->view() : nullptr; };
@@ -45,8 +47,8 @@ class Recurrent final : public Op {
     auto s = std::make_unique<RecurrentState>();
     s->steps = x[a_.batch_first ? 1 : 0];
     s->batch = x[a_.batch_first ? 0 : 1];
-    require(x[2] == weights.input, ErrorCode::kInvalidInput, "X has shape ", x.str(), ", expected ", weights.input,
-            " as its last dimension, as W has");
+    require(x[2] == weights.input, ErrorCode::kInvalidInput, "X has shape ", x.str(), ", expected ",
+            weights.input, " as its last dimension, as W has");
     const int64_t t = s->steps, b = s->batch, h = weights.hidden, d = weights.directions;
     const Shape state = a_.batch_first ? Shape({b, d, h}) : Shape({d, b, h});
     const auto expect = [&](int i, const Shape& expected) {
@@ -205,14 +207,16 @@ class Recurrent final : public Op {
         if (weights.split) {
           C* reset = at(s.extra) + state_at(d, 0);
           C* late = at(s.extra) + state_at(weights.directions + d, 0);
-          each_row(begin, end, spread, [&](int64_t b) { gru_reset(d, step, b, gates + b * n, reset + b * hidden); });
+          each_row(begin, end, spread,
+                   [&](int64_t b) { gru_reset(d, step, b, gates + b * n, reset + b * hidden); });
           multiply(reset, weights.r_hidden(base, d), hidden, late, begin, end, spread);
         }
         each_row(begin, end, spread, [&](int64_t b) { finish_row(d, step, b, gates + b * n); });
       }
     }
 
-    void multiply(const C* h, const C* packed, int64_t n, C* to, int64_t begin, int64_t end, bool spread) const {
+    void multiply(const C* h, const C* packed, int64_t n, C* to, int64_t begin, int64_t end,
+                  bool spread) const {
       const int64_t k = weights.hidden, panels = panel_count(n), rows = end - begin;
       const PanelProduct<C> product{.a = h, .lda = k, .b = packed, .k = k, .n = n, .c = to, .ldc = n};
       if (!spread) return product.run(begin, end, 0, panels);
@@ -277,13 +281,15 @@ class Recurrent final : public Op {
         switch (a.cell) {
           case Cell::kRnn: rnn(d, x, gates, h); break;
           case Cell::kGru: gru(d, b, x, gates, h); break;
-          case Cell::kLstm: lstm(d, x, gates, h, at(s.c) + state_at(d, b), at(s.extra) + state_at(d, b)); break;
+          case Cell::kLstm:
+            lstm(d, x, gates, h, at(s.c) + state_at(d, b), at(s.extra) + state_at(d, b));
+            break;
         }
       }
       if (!ctx.wants(0)) return;
       const int64_t at_time = t ? *t : step, directions = weights.directions;
-      const int64_t row = a.batch_first ? (b * s.steps + at_time) * directions + d
-                                        : (at_time * directions + d) * s.batch + b;
+      const int64_t row =
+          a.batch_first ? (b * s.steps + at_time) * directions + d : (at_time * directions + d) * s.batch + b;
       if (t) return store_as(dtype, ctx.out(0).data, row * n, n, h);
       std::memset(ctx.out(0).as<std::byte>() + row * n * static_cast<int64_t>(dtype_size(dtype)), 0,
                   static_cast<size_t>(n) * dtype_size(dtype));
@@ -362,9 +368,8 @@ std::unique_ptr<Op> make(NodeContext& ctx) {
 }  // namespace
 
 std::span<const OpDef> recurrent_ops() {
-  static constexpr OpDef kOps[] = {{"", "RNN", 1, make<Cell::kRnn>},
-                                   {"", "GRU", 1, make<Cell::kGru>},
-                                   {"", "LSTM", 1, make<Cell::kLstm>}};
+  static constexpr OpDef kOps[] = {
+      {"", "RNN", 1, make<Cell::kRnn>}, {"", "GRU", 1, make<Cell::kGru>}, {"", "LSTM", 1, make<Cell::kLstm>}};
   return kOps;
 }
 

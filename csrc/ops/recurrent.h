@@ -53,7 +53,8 @@ struct RecurrentWeights {
 
   RecurrentWeights() = default;
   // Throws Error(kInvalidInput) unless the shapes fit each other; b and p may be nullptr.
-  RecurrentWeights(const RecurrentAttributes& a, const Shape& w, const Shape& r, const Shape* b, const Shape* p);
+  RecurrentWeights(const RecurrentAttributes& a, const Shape& w, const Shape& r, const Shape* b,
+                   const Shape* p);
 
   int64_t width() const { return gates * hidden; }
   int64_t first_width() const { return split ? 2 * hidden : width(); }

@@ -42,9 +42,10 @@ void read_activations(const NodeContext& ctx, RecurrentAttributes& a) {
       if (a.cell != Cell::kRnn) names.push_back("sigmoid");
       for (size_t i = a.cell == Cell::kRnn ? 0 : 1; i < each; ++i) names.push_back("tanh");
     }
-  require(names.size() == each * static_cast<size_t>(a.directions), ErrorCode::kInvalidModel, "activations has ",
-          names.size(), " names, expected ", each * static_cast<size_t>(a.directions));
-  const std::vector<float> alphas = ctx.attr_floats("activation_alpha"), betas = ctx.attr_floats("activation_beta");
+  require(names.size() == each * static_cast<size_t>(a.directions), ErrorCode::kInvalidModel,
+          "activations has ", names.size(), " names, expected ", each * static_cast<size_t>(a.directions));
+  const std::vector<float> alphas = ctx.attr_floats("activation_alpha"),
+                           betas = ctx.attr_floats("activation_beta");
   size_t next_alpha = 0, next_beta = 0;
   for (size_t i = 0; i < names.size(); ++i) {
     const ActivationName& named = find_activation(names[i]);
@@ -79,8 +80,9 @@ RecurrentAttributes read_recurrent_attributes(const NodeContext& ctx, Cell cell)
   a.hidden = ctx.attr_int("hidden_size", 0);
   require(a.hidden >= 0, ErrorCode::kInvalidModel, "hidden_size is ", a.hidden);
   const std::string direction = ctx.attr_string("direction", "forward");
-  require(direction == "forward" || direction == "reverse" || direction == "bidirectional", ErrorCode::kInvalidModel,
-          "direction is '", direction, "', expected forward, reverse or bidirectional");
+  require(direction == "forward" || direction == "reverse" || direction == "bidirectional",
+          ErrorCode::kInvalidModel, "direction is '", direction,
+          "', expected forward, reverse or bidirectional");
   a.directions = direction == "bidirectional" ? 2 : 1;
   a.reverse = direction == "reverse";
   const int64_t layout = ctx.attr_int("layout", 0);
@@ -95,13 +97,13 @@ RecurrentAttributes read_recurrent_attributes(const NodeContext& ctx, Cell cell)
 }
 
 template <class C>
-RecurrentWeights<C>::RecurrentWeights(const RecurrentAttributes& a, const Shape& w, const Shape& r, const Shape* b,
-                                      const Shape* p)
+RecurrentWeights<C>::RecurrentWeights(const RecurrentAttributes& a, const Shape& w, const Shape& r,
+                                      const Shape* b, const Shape* p)
     : gates(gate_count(a.cell)),
       directions(a.directions),
       split(a.cell == Cell::kGru && !a.linear_before_reset) {
-  require(w.rank() == 3 && r.rank() == 3, ErrorCode::kInvalidInput, "W of shape ", w.str(), " and R of shape ",
-          r.str(), " must have 3 dimensions");
+  require(w.rank() == 3 && r.rank() == 3, ErrorCode::kInvalidInput, "W of shape ", w.str(),
+          " and R of shape ", r.str(), " must have 3 dimensions");
   input = w[2];
   hidden = r[2];
   require(a.hidden == 0 || a.hidden == hidden, ErrorCode::kInvalidInput, "R has shape ", r.str(),
@@ -113,7 +115,8 @@ RecurrentWeights<C>::RecurrentWeights(const RecurrentAttributes& a, const Shape&
             expected.str());
   };
   constexpr int64_t kMost = int64_t{1} << 40;
-  require(hidden < kMost && input < kMost, ErrorCode::kLimit, "sizes of ", hidden, " and ", input, " are too large");
+  require(hidden < kMost && input < kMost, ErrorCode::kLimit, "sizes of ", hidden, " and ", input,
+          " are too large");
   expect("R", r, Shape({directions, width(), hidden}));
   expect("W", w, Shape({directions, width(), input}));
   if (b) expect("B", *b, Shape({directions, 2 * width()}));
@@ -136,8 +139,9 @@ void RecurrentWeights<C>::build(const TensorView& w_view, const TensorView& r_vi
     pack_panels(from, input, true, input, n, const_cast<C*>(w(base, d)));
     const C* recurrent = load_as(r_view.dtype, r_view.data, d * n * hidden, n * hidden, buffer);
     pack_panels(recurrent, hidden, true, hidden, first_width(), const_cast<C*>(r(base, d)));
-    if (split) 
-      pack_panels(recurrent + 2 * hidden * hidden, hidden, true, hidden, hidden, const_cast<C*>(r_hidden(base, d)));
+    if (split)
+      pack_panels(recurrent + 2 * hidden * hidden, hidden, true, hidden, hidden,
+                  const_cast<C*>(r_hidden(base, d)));
     C* to = const_cast<C*>(bias(base, d));
     C* late = const_cast<C*>(hidden_bias(base, d));
     C* peep = const_cast<C*>(peephole(base, d));

@@ -1,6 +1,6 @@
 // Reductions over a set of axes:  y(kept) = finish(join over reduced of map(x)), with
-//   ReduceSum add,  Mean add then / count,  Max max,  Min min,  Prod mul,  SumSquare add of x^2,  L1 add of |x|,
-//   L2 sqrt of add of x^2,  LogSum log of add,  LogSumExp m + log of add of exp(x - m) with m = max x.
+//   ReduceSum add,  Mean add then / count,  Max max,  Min min,  Prod mul,  SumSquare add of x^2,  L1 add of
+//   |x|, L2 sqrt of add of x^2,  LogSum log of add,  LogSumExp m + log of add of exp(x - m) with m = max x.
 // float16 and bfloat16 accumulate in float32, integers in 64 bits.
 #include <algorithm>
 #include <cmath>
@@ -59,10 +59,15 @@ void with_accumulation(Kind kind, DType dtype, Use use) {
     case Kind::kMin: return use(extreme_of_nothing<C>(dtype, false), same, kJoinMin);
     case Kind::kProd: return use(C{1}, same, mul);
     case Kind::kSumSquare:
-    case Kind::kL2: return use(C{0}, [](C v) { return static_cast<C>(wrapping(v) * wrapping(v)); }, add);
+    case Kind::kL2:
+      return use(
+          C{0}, [](C v) { return static_cast<C>(wrapping(v) * wrapping(v)); }, add);
     case Kind::kL1:
       return use(
-          C{0}, [](C v) { return v < C{0} ? static_cast<C>(wrapping(C{0}) - wrapping(v)) : v == C{0} ? C{0} : v; },
+          C{0},
+          [](C v) { return v < C{0}    ? static_cast<C>(wrapping(C{0}) - wrapping(v))
+                           : v == C{0} ? C{0}
+                                       : v; },
           add);
     default: return;
   }
@@ -78,7 +83,8 @@ void finish_unary(UnaryKind kind, C* y, int64_t n) {
       double v = static_cast<double>(y[i]);
       unary(kind, DType::kFloat64, &v, &v, 1);
       constexpr double kLimit = 9223372036854774784.0;
-      y[i] = std::isnan(v) ? C{0} : static_cast<C>(std::clamp(v, std::is_signed_v<C> ? -kLimit : 0.0, kLimit));
+      y[i] =
+          std::isnan(v) ? C{0} : static_cast<C>(std::clamp(v, std::is_signed_v<C> ? -kLimit : 0.0, kLimit));
     }
   }
 }
@@ -141,15 +147,17 @@ class Reduce final : public Op {
       return;
     }
     if (axes.inner == 1) {
-      ctx.parallel(axes.kept_count(), std::max<int64_t>(1, kGrain / cost), [&](int64_t begin, int64_t end, int) {
-        C block[kBlock];
-        for (int64_t i = begin; i < end; i += kBlock) {
-          const int64_t n = std::min(kBlock, end - i);
-          for (int64_t j = 0; j < n; ++j) block[j] = reduce_rows<C>(axes, x, axes.kept_at(i + j));
-          if (!std::is_same_v<C, float>) finish(kind_, block, n, axes.reduced_count());
-          store_as(dtype_, y, i, n, block);
-        }
-      });
+      ctx.parallel(axes.kept_count(), std::max<int64_t>(1, kGrain / cost),
+                   [&](int64_t begin, int64_t end, int) {
+                     C block[kBlock];
+                     for (int64_t i = begin; i < end; i += kBlock) {
+                       const int64_t n = std::min(kBlock, end - i);
+                       for (int64_t j = 0; j < n; ++j)
+                         block[j] = reduce_rows<C>(axes, x, axes.kept_at(i + j));
+                       if (!std::is_same_v<C, float>) finish(kind_, block, n, axes.reduced_count());
+                       store_as(dtype_, y, i, n, block);
+                     }
+                   });
       return;
     }
     const int64_t tiles = (axes.inner + kBlock - 1) / kBlock;
@@ -253,8 +261,8 @@ std::unique_ptr<Op> make(NodeContext& ctx) {
   ctx.expect_inputs(1, 2);
   using enum DType;
   if constexpr (kKind == Kind::kMax || kKind == Kind::kMin)
-    ctx.expect_dtype(0, {kFloat32, kFloat64, kFloat16, kBFloat16, kInt32, kInt64, kUInt32, kUInt64, kInt8, kUInt8,
-                         kBool});
+    ctx.expect_dtype(
+        0, {kFloat32, kFloat64, kFloat16, kBFloat16, kInt32, kInt64, kUInt32, kUInt64, kInt8, kUInt8, kBool});
   else
     ctx.expect_dtype(0, {kFloat32, kFloat64, kFloat16, kBFloat16, kInt32, kInt64, kUInt32, kUInt64});
   if (kKind == Kind::kLogSumExp && !dtype_is_float(ctx.dtype(0)))
@@ -267,11 +275,11 @@ std::unique_ptr<Op> make(NodeContext& ctx) {
 
 std::span<const OpDef> reduce_ops() {
   static constexpr OpDef kOps[] = {
-      {"", "ReduceSum", 1, make<Kind::kSum>},           {"", "ReduceMean", 1, make<Kind::kMean>},
-      {"", "ReduceMax", 1, make<Kind::kMax>},           {"", "ReduceMin", 1, make<Kind::kMin>},
-      {"", "ReduceProd", 1, make<Kind::kProd>},         {"", "ReduceSumSquare", 1, make<Kind::kSumSquare>},
-      {"", "ReduceL1", 1, make<Kind::kL1>},             {"", "ReduceL2", 1, make<Kind::kL2>},
-      {"", "ReduceLogSum", 1, make<Kind::kLogSum>},     {"", "ReduceLogSumExp", 1, make<Kind::kLogSumExp>},
+      {"", "ReduceSum", 1, make<Kind::kSum>},       {"", "ReduceMean", 1, make<Kind::kMean>},
+      {"", "ReduceMax", 1, make<Kind::kMax>},       {"", "ReduceMin", 1, make<Kind::kMin>},
+      {"", "ReduceProd", 1, make<Kind::kProd>},     {"", "ReduceSumSquare", 1, make<Kind::kSumSquare>},
+      {"", "ReduceL1", 1, make<Kind::kL1>},         {"", "ReduceL2", 1, make<Kind::kL2>},
+      {"", "ReduceLogSum", 1, make<Kind::kLogSum>}, {"", "ReduceLogSumExp", 1, make<Kind::kLogSumExp>},
   };
   return kOps;
 }

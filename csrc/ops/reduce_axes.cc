@@ -16,7 +16,8 @@ int64_t product(int64_t a, int64_t b) {
 
 ReduceAttributes read_reduce_attributes(const NodeContext& ctx, int axes_input) {
   if (ctx.has_input(axes_input)) ctx.expect_dtype(axes_input, {DType::kInt64, DType::kInt32});
-  return {ctx.attr_int("keepdims", 1) != 0, ctx.attr_int("noop_with_empty_axes", 0) != 0, ctx.attr_ints("axes")};
+  return {ctx.attr_int("keepdims", 1) != 0, ctx.attr_int("noop_with_empty_axes", 0) != 0,
+          ctx.attr_ints("axes")};
 }
 
 std::vector<bool> reduced_axes(PlanContext& ctx, const ReduceAttributes& attributes, int axes_input) {

@@ -30,7 +30,9 @@ struct ReduceAxes final : StepState {
 
   Shape output(const Shape& shape, bool keep_dims) const;
   // Whether the input is [kept, run, inner] in one piece.
-  bool is_plain() const { return reduced.empty() && (kept.empty() || (kept.size() == 1 && kept[0].stride == run * inner)); }
+  bool is_plain() const {
+    return reduced.empty() && (kept.empty() || (kept.size() == 1 && kept[0].stride == run * inner));
+  }
   // Results, in rows of `inner`.
   int64_t kept_count() const { return kept_count_; }
   // Elements that one result reads.
@@ -53,8 +55,8 @@ struct ReduceAxes final : StepState {
   }
 
   int64_t inner = 1;
-  int64_t run = 1;         // the last reduced dimension
-  int64_t run_stride = 1;  // 1 when inner is 1
+  int64_t run = 1;           // the last reduced dimension
+  int64_t run_stride = 1;    // 1 when inner is 1
   std::vector<Dim> kept;     // but for `inner`
   std::vector<Dim> reduced;  // but for `run`
   std::vector<bool> is_reduced;

@@ -1,4 +1,5 @@
-// RotaryEmbedding: pairs (a, b) of the first R elements of each head are turned by the angle of their position,
+// RotaryEmbedding: pairs (a, b) of the first R elements of each head are turned by the angle of their
+// position,
 //   a' = cos a - sin b,   b' = sin a + cos b;   b lies R / 2 after a, or next to it when interleaved.
 #include <algorithm>
 
@@ -33,13 +34,12 @@ class RotaryEmbedding final : public Op {
               ", which num_heads ", heads_, " does not divide");
     s->size = s->heads_last ? x[2] / heads_ : x[3];
     const int64_t dim = dim_ == 0 ? s->size : dim_;
-    require(dim >= 0 && dim <= s->size && dim % 2 == 0, ErrorCode::kInvalidInput, "a rotary dimension of ", dim,
-            " is odd or more than the head size ", s->size);
+    require(dim >= 0 && dim <= s->size && dim % 2 == 0, ErrorCode::kInvalidInput, "a rotary dimension of ",
+            dim, " is odd or more than the head size ", s->size);
     s->half = dim / 2;
     const bool by_position = ctx.has(3);
     s->positions = by_position && cos.rank() == 2 ? cos[0] : 0;
-    const Shape expected =
-        by_position ? Shape({s->positions, s->half}) : Shape({s->batch, s->rows, s->half});
+    const Shape expected = by_position ? Shape({s->positions, s->half}) : Shape({s->batch, s->rows, s->half});
     for (int i : {1, 2})
       require(ctx.shape(i) == expected, ErrorCode::kInvalidInput, "a cache has shape ", ctx.shape(i).str(),
               ", expected ", expected.str());
@@ -59,22 +59,23 @@ class RotaryEmbedding final : public Op {
     for (int64_t i = 0; ids && i < s.batch * s.rows; ++i)
       require(ids[i] >= 0 && ids[i] < s.positions, ErrorCode::kInvalidInput, "position_ids holds ", ids[i],
               ", expected 0 to ", s.positions - 1);
-    ctx.parallel(s.batch * s.rows, grain_for(s.heads * s.size, 16384), [&](int64_t begin, int64_t end, int worker) {
-      float* buffer = ctx.scratch_as<float>() + (dtype_ == DType::kFloat32 ? 0 : worker * 4 * s.size);
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t position = (ids ? ids[i] : i) * s.half;
-        const float* cos = load_as(dtype_, ctx.in(1).data, position, s.half, buffer + 2 * s.size);
-        const float* sin = load_as(dtype_, ctx.in(2).data, position, s.half, buffer + 3 * s.size);
-        for (int64_t h = 0; h < s.heads; ++h) {
-          const int64_t b = i / s.rows, row = i % s.rows;
-          const int64_t at = (s.heads_last ? i * s.heads + h : (b * s.heads + h) * s.rows + row) * s.size;
-          const float* x = load_as(dtype_, ctx.in(0).data, at, s.size, buffer);
-          float* y = place_as(dtype_, ctx.out(0).data, at, buffer + s.size);
-          rotate(s, x, cos, sin, y);
-          store_as(dtype_, ctx.out(0).data, at, s.size, y);
-        }
-      }
-    });
+    ctx.parallel(
+        s.batch * s.rows, grain_for(s.heads * s.size, 16384), [&](int64_t begin, int64_t end, int worker) {
+          float* buffer = ctx.scratch_as<float>() + (dtype_ == DType::kFloat32 ? 0 : worker * 4 * s.size);
+          for (int64_t i = begin; i < end; ++i) {
+            const int64_t position = (ids ? ids[i] : i) * s.half;
+            const float* cos = load_as(dtype_, ctx.in(1).data, position, s.half, buffer + 2 * s.size);
+            const float* sin = load_as(dtype_, ctx.in(2).data, position, s.half, buffer + 3 * s.size);
+            for (int64_t h = 0; h < s.heads; ++h) {
+              const int64_t b = i / s.rows, row = i % s.rows;
+              const int64_t at = (s.heads_last ? i * s.heads + h : (b * s.heads + h) * s.rows + row) * s.size;
+              const float* x = load_as(dtype_, ctx.in(0).data, at, s.size, buffer);
+              float* y = place_as(dtype_, ctx.out(0).data, at, buffer + s.size);
+              rotate(s, x, cos, sin, y);
+              store_as(dtype_, ctx.out(0).data, at, s.size, y);
+            }
+          }
+        });
   }
 
  private:
@@ -101,7 +102,8 @@ std::unique_ptr<Op> make(NodeContext& ctx) {
   if (ctx.has_input(3)) ctx.expect_dtype(3, {DType::kInt64});
   ctx.output(0, ctx.dtype(0));
   return std::make_unique<RotaryEmbedding>(ctx.dtype(0), ctx.attr_int("interleaved", 0) != 0,
-                                           ctx.attr_int("rotary_embedding_dim", 0), ctx.attr_int("num_heads", 0));
+                                           ctx.attr_int("rotary_embedding_dim", 0),
+                                           ctx.attr_int("num_heads", 0));
 }
 
 }  // namespace

@@ -22,15 +22,16 @@ void store_numbers(const TensorView& y, int64_t at, int64_t n, const double* fro
 
 void check_output_type(NodeContext& ctx, DType dtype) {
   using enum DType;
-  for (DType allowed : {kFloat32, kFloat64, kFloat16, kBFloat16, kInt8, kInt16, kInt32, kInt64, kUInt8, kUInt16,
-                        kUInt32, kUInt64})
+  for (DType allowed : {kFloat32, kFloat64, kFloat16, kBFloat16, kInt8, kInt16, kInt32, kInt64, kUInt8,
+                        kUInt16, kUInt32, kUInt64})
     if (dtype == allowed) return ctx.output(0, dtype);
   ctx.unsupported("output_datatype ", dtype_name(dtype));
 }
 
 int64_t size_input(PlanContext& ctx, int i, const char* name) {
   const std::vector<int64_t> values = ctx.require_int64s(i);
-  require(values.size() == 1 && values[0] >= 0, ErrorCode::kInvalidInput, name, " must be one number of at least 0");
+  require(values.size() == 1 && values[0] >= 0, ErrorCode::kInvalidInput, name,
+          " must be one number of at least 0");
   return values[0];
 }
 
@@ -45,7 +46,8 @@ class Window final : public Op {
     const int64_t size = ctx.out(0).count(), n = periodic_ ? size : size - 1;
     for (int64_t i = 0; i < size; ++i) {
       // The one point of a symmetric window is its peak.
-      const double cos1 = n == 0 ? -1.0 : root_of_unity(i, n).re, cos2 = n == 0 ? 1.0 : root_of_unity(2 * i, n).re;
+      const double cos1 = n == 0 ? -1.0 : root_of_unity(i, n).re,
+                   cos2 = n == 0 ? 1.0 : root_of_unity(2 * i, n).re;
       const double value = a_ - b_ * cos1 + c_ * cos2;
       store_numbers(ctx.out(0), i, 1, &value);
     }

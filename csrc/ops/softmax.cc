@@ -1,5 +1,5 @@
-// Softmax: y = exp(x - max x) / sum exp(x - max x) along one axis.  LogSoftmax: y = x - max x - log of that sum.
-// Hardmax: y = 1 at the first maximum along the axis, else 0.
+// Softmax: y = exp(x - max x) / sum exp(x - max x) along one axis.  LogSoftmax: y = x - max x - log of that
+// sum. Hardmax: y = 1 at the first maximum along the axis, else 0.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -33,7 +33,8 @@ void softmax_lines(Kind kind, const float* x, float* y, int64_t n, int64_t inner
 
 void softmax_line(Kind kind, double* x, int64_t n) {
   Lanes<double> max(-std::numeric_limits<double>::infinity());
-  max.feed(x, n, [](double v) { return v; }, kJoinMax);
+  max.feed(
+      x, n, [](double v) { return v; }, kJoinMax);
   const double top = max.total(kJoinMax);
   if (kind == Kind::kSoftmax) return softmax_row(x, x, n);
   if (kind == Kind::kHard) {
@@ -45,15 +46,16 @@ void softmax_line(Kind kind, double* x, int64_t n) {
   Lanes<double> sum(0.0);
   for (int64_t i = 0; i < n; ++i) {
     x[i] -= top;
-    sum.feed(x + i, 1, [](double v) { return std::exp(v); }, kJoinAdd);
+    sum.feed(
+        x + i, 1, [](double v) { return std::exp(v); }, kJoinAdd);
   }
   const double log = std::log(sum.total(kJoinAdd));
   for (int64_t i = 0; i < n; ++i) x[i] -= log;
 }
 
 // `line` holds n elements.
-void softmax_lines(Kind kind, const double* x, double* y, int64_t n, int64_t inner, int64_t begin, int64_t end,
-                   double* line) {
+void softmax_lines(Kind kind, const double* x, double* y, int64_t n, int64_t inner, int64_t begin,
+                   int64_t end, double* line) {
   for (int64_t i = begin; i < end; ++i) {
     const int64_t at = i / inner * n * inner + i % inner;
     for (int64_t j = 0; j < n; ++j) line[j] = x[at + j * inner];
@@ -102,7 +104,8 @@ class Softmax final : public Op {
     // Lines side by side share cache lines: a grain holds some.
     const int64_t grain = std::max<int64_t>(s.inner == 1 ? 1 : kColumns, kGrain / s.n);
     ctx.parallel(s.outer * s.inner, grain, [&](int64_t begin, int64_t end, int worker) {
-      softmax_lines(kind_, ctx.in<C>(0), ctx.out<C>(0), s.n, s.inner, begin, end, ctx.scratch_as<C>() + worker * s.n);
+      softmax_lines(kind_, ctx.in<C>(0), ctx.out<C>(0), s.n, s.inner, begin, end,
+                    ctx.scratch_as<C>() + worker * s.n);
     });
   }
 

@@ -15,7 +15,8 @@ inline void softmax_row(const float* x, float* y, int64_t n) {
 
 inline void softmax_row(const double* x, double* y, int64_t n) {
   Lanes<double> max(-std::numeric_limits<double>::infinity());
-  max.feed(x, n, [](double v) { return v; }, kJoinMax);
+  max.feed(
+      x, n, [](double v) { return v; }, kJoinMax);
   const double top = max.total(kJoinMax);
   for (int64_t i = 0; i < n; ++i) y[i] = x[i] - top;
   unary(UnaryKind::kExp, DType::kFloat64, y, y, n);

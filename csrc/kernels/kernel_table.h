@@ -9,6 +9,7 @@
 #include "kernels/convert.h"
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
+#include "kernels/gemm_bits.h"
 #include "kernels/gemm_s8.h"
 #include "kernels/layout.h"
 #include "kernels/movement.h"
@@ -33,6 +34,7 @@ struct KernelTable {
   PoolKernels pool;
   ReduceKernels reduce;
   ResampleKernels resample;
+  GemmBitsKernels gemm_bits;
   GemmS8Kernels gemm_s8;
   ConvS8Kernels conv_s8;
   QuantizeKernels quantize;

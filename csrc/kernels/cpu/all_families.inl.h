@@ -7,6 +7,7 @@
 #include "kernels/cpu/convert.inl.h"
 #include "kernels/cpu/elementwise.inl.h"
 #include "kernels/cpu/gemm.inl.h"
+#include "kernels/cpu/gemm_bits.inl.h"
 #include "kernels/cpu/gemm_s8.inl.h"
 #include "kernels/cpu/layout.inl.h"
 #include "kernels/cpu/movement.inl.h"
@@ -35,6 +36,7 @@ constexpr KernelTable make_table(const char* name) {
       .pool = kPoolKernels,
       .reduce = kReduceKernels,
       .resample = kResampleKernels,
+      .gemm_bits = kGemmBitsKernels,
       .gemm_s8 = kGemmS8Kernels,
       .conv_s8 = kConvS8Kernels,
       .quantize = kQuantize,

@@ -3,8 +3,8 @@
 
     python tools/mutate_models.py OUT [--count 300]
 
-`tests/test_hostile.py` loads them through Python; `PYINFER_HOSTILE_MODELS=OUT pyinfer_tests hostile` does the same
-in C++, which CI runs under ASan and UBSan.
+`tests/test_hostile.py` loads them through Python; `PYINFER_HOSTILE_MODELS=OUT pyinfer_tests hostile` does
+the same in C++, which CI runs under ASan and UBSan.
 """
 
 from __future__ import annotations
@@ -278,11 +278,31 @@ def bad_axes(_m: ModelProto, r: random.Random) -> bytes | None:
 
 
 MUTATIONS: list[Mutation] = [
-    truncated, unknown_operator, undefined_input, duplicate_output, cycle, undefined_graph_output, input_without_type,
-    dims_do_not_match_data, data_of_another_size, unknown_element_type, stray_external_data, attribute_of_another_type,
-    no_inputs, recursive_function, nested_too_deep, bomb, endless_loop, bad_window, bad_group, bad_axis, bad_index,
-    bad_shape, bad_pads, bad_axes,
-]  # fmt: skip
+    truncated,
+    unknown_operator,
+    undefined_input,
+    duplicate_output,
+    cycle,
+    undefined_graph_output,
+    input_without_type,
+    dims_do_not_match_data,
+    data_of_another_size,
+    unknown_element_type,
+    stray_external_data,
+    attribute_of_another_type,
+    no_inputs,
+    recursive_function,
+    nested_too_deep,
+    bomb,
+    endless_loop,
+    bad_window,
+    bad_group,
+    bad_axis,
+    bad_index,
+    bad_shape,
+    bad_pads,
+    bad_axes,
+]
 
 
 def write(out: Path, count: int) -> list[Path]:

@@ -15,9 +15,9 @@
 #include "kernels/movement.h"
 #include "kernels/norm.h"
 #include "kernels/pool.h"
+#include "kernels/quantize.h"
 #include "kernels/reduce.h"
 #include "kernels/resample.h"
-#include "kernels/quantize.h"
 
 namespace pyinfer {
 

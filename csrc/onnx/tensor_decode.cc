@@ -122,8 +122,8 @@ void read_varints(Bytes bytes, size_t count, T* out, std::string_view name, Fits
 
 constexpr auto kAnyValue = [](uint64_t) { return true; };
 
-// int32_data holds integers, and the bits of floats, of up to 16 bits; of types of 2 and 4 bits, packed bytes.
-// Writers differ in whether they extend the sign.
+// int32_data holds integers, and the bits of floats, of up to 16 bits; of types of 2 and 4 bits, packed
+// bytes. Writers differ in whether they extend the sign.
 template <int bits>
 bool fits_bits(uint64_t value) {
   const auto v = static_cast<int32_t>(value);

@@ -30,9 +30,10 @@ FusedActivation fused_activation(const NodeContext& ctx) {
   if (name == "Mish") return {Activation::kMish};
   if (name == "Softplus") return {Activation::kSoftplus};
   if (name == "Elu") return {Activation::kElu, param(0, "activation_alpha", 1.0f)};
-  ctx.unsupported("activation '", name,
-                  "'; supported: Relu, Clip, LeakyRelu, HardSigmoid, HardSwish, Sigmoid, Tanh, Silu, Swish, Gelu, "
-                  "GeluTanh, Mish, Softplus, Elu");
+  ctx.unsupported(
+      "activation '", name,
+      "'; supported: Relu, Clip, LeakyRelu, HardSigmoid, HardSwish, Sigmoid, Tanh, Silu, Swish, Gelu, "
+      "GeluTanh, Mish, Softplus, Elu");
 }
 
 double activate(const FusedActivation& a, double x) {

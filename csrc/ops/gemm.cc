@@ -17,8 +17,8 @@ struct GemmState : ProductState {
 
 Addend addend_of(const Shape& c, int64_t m, int64_t n) {
   const int64_t columns = c.rank() >= 1 ? c[c.rank() - 1] : 1, rows = c.rank() >= 2 ? c[c.rank() - 2] : 1;
-  require(c.rank() <= 2 && (columns == 1 || columns == n) && (rows == 1 || rows == m), ErrorCode::kInvalidInput,
-          "C of shape ", c.str(), " does not broadcast to [", m, ", ", n, "]");
+  require(c.rank() <= 2 && (columns == 1 || columns == n) && (rows == 1 || rows == m),
+          ErrorCode::kInvalidInput, "C of shape ", c.str(), " does not broadcast to [", m, ", ", n, "]");
   if (columns == n && rows == m && m != 1) return n == 1 ? Addend::kPerRow : Addend::kFull;
   if (rows == m && m != 1) return Addend::kPerRow;
   return columns == n ? Addend::kPerColumn : Addend::kScalar;
@@ -48,7 +48,10 @@ void scale_and_add(T* y, const T* c, Addend addend, int64_t m, int64_t n, float 
         // Beyond the type's range the conversion would be undefined; the nearest end is as good.
         constexpr double kLow = static_cast<double>(std::numeric_limits<T>::min());
         constexpr double kHigh = static_cast<double>(std::numeric_limits<T>::max());
-        *y = v != v ? T{0} : v >= kHigh ? std::numeric_limits<T>::max() : v <= kLow ? std::numeric_limits<T>::min() : static_cast<T>(v);
+        *y = v != v       ? T{0}
+             : v >= kHigh ? std::numeric_limits<T>::max()
+             : v <= kLow  ? std::numeric_limits<T>::min()
+                          : static_cast<T>(v);
       }
     }
   }
@@ -56,7 +59,8 @@ void scale_and_add(T* y, const T* c, Addend addend, int64_t m, int64_t n, float 
 
 class Gemm final : public Op {
  public:
-  Gemm(MatrixProduct product, bool transpose_a, bool transpose_b, float alpha, float beta, FusedActivation activation)
+  Gemm(MatrixProduct product, bool transpose_a, bool transpose_b, float alpha, float beta,
+       FusedActivation activation)
       : product_(std::move(product)),
         transpose_a_(transpose_a),
         transpose_b_(transpose_b),
@@ -98,13 +102,15 @@ class Gemm final : public Op {
     if (product_.wide()) return;
     const void* c = state.addend == Addend::kNone ? nullptr : ctx.in(2).data;
     dispatch<double, int32_t, uint32_t, int64_t, uint64_t>(product_.dtype(), [&]<class T>() {
-      scale_and_add(static_cast<T*>(y), static_cast<const T*>(c), state.addend, m, n, alpha_, beta_, activation_);
+      scale_and_add(static_cast<T*>(y), static_cast<const T*>(c), state.addend, m, n, alpha_, beta_,
+                    activation_);
     });
   }
 
  private:
   // beta C as a bias or a residual in float32.
-  void add_to_finish(const RunContext& ctx, const GemmState& state, int64_t m, int64_t n, ProductFinish& f) const {
+  void add_to_finish(const RunContext& ctx, const GemmState& state, int64_t m, int64_t n,
+                     ProductFinish& f) const {
     if (state.addend == Addend::kNone) return;
     const DType dtype = product_.dtype();
     const void* c = ctx.in(2).data;
@@ -147,8 +153,9 @@ std::unique_ptr<Op> make_gemm(NodeContext& ctx) {
   const float alpha = ctx.attr_float("alpha", 1.0f);
   // Where an epilogue adds C, alpha rides on the packed B; elsewhere it is applied with beta.
   const bool wide = ctx.dtype(0) == DType::kFloat32 || is_half(ctx.dtype(0));
-  return std::make_unique<Gemm>(MatrixProduct(ctx.dtype(0), transpose_b, wide ? alpha : 1.0f, ctx.constant(1)),
-                                transpose_a, transpose_b, alpha, ctx.attr_float("beta", 1.0f), fused_activation(ctx));
+  return std::make_unique<Gemm>(
+      MatrixProduct(ctx.dtype(0), transpose_b, wide ? alpha : 1.0f, ctx.constant(1)), transpose_a,
+      transpose_b, alpha, ctx.attr_float("beta", 1.0f), fused_activation(ctx));
 }
 
 }  // namespace

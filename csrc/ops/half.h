@@ -8,7 +8,9 @@
 
 namespace pyinfer {
 
-constexpr bool is_half(DType dtype) { return dtype == DType::kFloat16 || dtype == DType::kBFloat16; }
+constexpr bool is_half(DType dtype) {
+  return dtype == DType::kFloat16 || dtype == DType::kBFloat16;
+}
 
 // float32 copies of `n` elements of type float32, float16 or bfloat16, and back. No overlap.
 void widen(DType dtype, const void* from, float* to, int64_t n);

@@ -1,7 +1,6 @@
 // MatMul: Y = A B, stacks broadcast.  FusedMatMul: Y = act(alpha A' B' + bias + residual).
-#include "ops/product.h"
-
 #include "ops/half.h"
+#include "ops/product.h"
 
 namespace pyinfer {
 namespace {
@@ -29,8 +28,8 @@ class MatMul final : public Op {
       state->extra = layout.take(s.n, sizeof(float));
     }
     if (ctx.has(3))
-      require(ctx.shape(3) == shape.output, ErrorCode::kInvalidInput, "residual of shape ", ctx.shape(3).str(),
-              ", expected ", shape.output.str());
+      require(ctx.shape(3) == shape.output, ErrorCode::kInvalidInput, "residual of shape ",
+              ctx.shape(3).str(), ", expected ", shape.output.str());
     ctx.flops(product_flops(shape.output.count(), s.k, 1));
     ctx.scratch(layout.bytes());
     ctx.state(std::move(state));
@@ -82,8 +81,12 @@ std::unique_ptr<Op> make_fused(NodeContext& ctx, int most_inputs) {
       transpose_b, fused_activation(ctx));
 }
 
-std::unique_ptr<Op> make_fused_matmul(NodeContext& ctx) { return make_fused(ctx, 2); }
-std::unique_ptr<Op> make_internal_matmul(NodeContext& ctx) { return make_fused(ctx, 4); }
+std::unique_ptr<Op> make_fused_matmul(NodeContext& ctx) {
+  return make_fused(ctx, 2);
+}
+std::unique_ptr<Op> make_internal_matmul(NodeContext& ctx) {
+  return make_fused(ctx, 4);
+}
 
 }  // namespace
 

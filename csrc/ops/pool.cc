@@ -21,7 +21,8 @@ constexpr int64_t kFloat = sizeof(float);
 struct PoolState : StepState {
   PoolArgs args;  // without pointers
   bool turn_x = false, turn_y = false;
-  int64_t x_wide = 0, x_last = 0, y_last = 0, y_wide = 0, indices = 0, workers = 0, worker_bytes = 0;  // scratch
+  int64_t x_wide = 0, x_last = 0, y_last = 0, y_wide = 0, indices = 0, workers = 0,
+          worker_bytes = 0;  // scratch
 };
 
 // Calls f(pixel) for the taps of output position `o` that lie inside the image, in row-major order.
@@ -149,8 +150,8 @@ class Pool final : public Op {
       // Kernels keep a table of the taps; a window may be larger than the image, but not by any factor.
       const int64_t taps = Shape(std::span(a.window.kernel, static_cast<size_t>(image.rank))).count();
       const int64_t most = (int64_t{1} << 22) + 64 * std::min(image.pixels(), int64_t{1} << 40);
-      require(taps <= most, ErrorCode::kLimit, "a window of ", taps, " taps over an image of ", image.pixels(),
-              " pixels, expected at most ", most);
+      require(taps <= most, ErrorCode::kLimit, "a window of ", taps, " taps over an image of ",
+              image.pixels(), " pixels, expected at most ", most);
       if (wide()) ctx.scratch(plan_scratch(*state, ctx, image.pixels(), y.pixels()));
     }
     ctx.state(std::move(state));
@@ -226,34 +227,38 @@ class Pool final : public Op {
     if (global_ && kind_ == PoolKind::kAverage) {
       constexpr int64_t kChannels = 64;
       const int64_t blocks = ceil_div(args.channels, kChannels);
-      ctx.parallel(args.batch * blocks, grain_for(kChannels * x_pixels), [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin; i < end; ++i) {
-          const int64_t n = i / blocks, c = i % blocks * kChannels;
-          pool.global_average({.pixels = x_pixels,
-                               .channels = args.channels,
-                               .x = args.x + n * x_pixels * args.channels,
-                               .x_stride = args.channels,
-                               .y = args.y + n * args.channels},
-                              c, std::min(c + kChannels, args.channels));
-        }
-      });
+      ctx.parallel(args.batch * blocks, grain_for(kChannels * x_pixels),
+                   [&](int64_t begin, int64_t end, int) {
+                     for (int64_t i = begin; i < end; ++i) {
+                       const int64_t n = i / blocks, c = i % blocks * kChannels;
+                       pool.global_average({.pixels = x_pixels,
+                                            .channels = args.channels,
+                                            .x = args.x + n * x_pixels * args.channels,
+                                            .x_stride = args.channels,
+                                            .y = args.y + n * args.channels},
+                                           c, std::min(c + kChannels, args.channels));
+                     }
+                   });
       return;
     }
     auto* indices = ctx.wants(1) ? reinterpret_cast<int64_t*>(ctx.scratch() + state.indices) : nullptr;
     const int64_t taps = spatial_size(w.kernel, w.rank);
-    ctx.parallel(args.batch * y_pixels, grain_for(taps * args.channels), [&](int64_t begin, int64_t end, int worker) {
-      void* scratch = ctx.scratch() + state.workers + worker * state.worker_bytes;
-      pool.run(args, begin, end, scratch);
-      if (indices == nullptr) return;
-      pool.max_indices(args, begin, end, indices, scratch);
-      for (int64_t row = begin; row < end; ++row)
-        for (int64_t c = 0; c < args.channels; ++c)
-          put_index(ctx, args, row / y_pixels * args.channels + c, row % y_pixels, indices[row * args.channels + c]);
-    });
+    ctx.parallel(args.batch * y_pixels, grain_for(taps * args.channels),
+                 [&](int64_t begin, int64_t end, int worker) {
+                   void* scratch = ctx.scratch() + state.workers + worker * state.worker_bytes;
+                   pool.run(args, begin, end, scratch);
+                   if (indices == nullptr) return;
+                   pool.max_indices(args, begin, end, indices, scratch);
+                   for (int64_t row = begin; row < end; ++row)
+                     for (int64_t c = 0; c < args.channels; ++c)
+                       put_index(ctx, args, row / y_pixels * args.channels + c, row % y_pixels,
+                                 indices[row * args.channels + c]);
+                 });
   }
 
   // Indices number the elements of X in channels-first order.
-  void put_index(const RunContext& ctx, const PoolArgs& args, int64_t plane, int64_t output, int64_t pixel) const {
+  void put_index(const RunContext& ctx, const PoolArgs& args, int64_t plane, int64_t output,
+                 int64_t pixel) const {
     const Window& w = args.window;
     if (pixel >= 0 && column_major_) pixel = column_major(w, pixel);
     ctx.out<int64_t>(1)[plane * spatial_size(w.output, w.rank) + output] =

@@ -30,14 +30,20 @@ Shape leading(const Shape& s, int trailing) {
   return Shape(s.dims().first(static_cast<size_t>(std::max(0, s.rank() - trailing))));
 }
 
-double multiply_add(double a, double b, double c) { return std::fma(a, b, c); }
-uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c) { return a * b + c; }
-uint64_t multiply_add(uint64_t a, uint64_t b, uint64_t c) { return a * b + c; }
+double multiply_add(double a, double b, double c) {
+  return std::fma(a, b, c);
+}
+uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c) {
+  return a * b + c;
+}
+uint64_t multiply_add(uint64_t a, uint64_t b, uint64_t c) {
+  return a * b + c;
+}
 
 // Rows [begin, end) of C = A B, any strides of A and B.
 template <class T>
-void plain_rows(const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, int64_t b_column, T* c, int64_t n,
-                int64_t k, int64_t begin, int64_t end) {
+void plain_rows(const T* a, int64_t a_row, int64_t a_k, const T* b, int64_t b_k, int64_t b_column, T* c,
+                int64_t n, int64_t k, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) {
     T* row = c + i * n;
     std::fill(row, row + n, T{0});
@@ -118,7 +124,8 @@ MatrixProduct::MatrixProduct(DType dtype, bool transpose_b, float alpha, const T
     widen(dtype, constant_b->as<void>(), wide_b.as<float>(), constant_b->count());
     b = wide_b.as<float>();
   }
-  for (int64_t i = 0; i < count; ++i) pack(b + i * k * n, k, n, 0, panel_count(n), packed_.as<float>() + i * size);
+  for (int64_t i = 0; i < count; ++i)
+    pack(b + i * k * n, k, n, 0, panel_count(n), packed_.as<float>() + i * size);
 }
 
 void MatrixProduct::pack(const float* b, int64_t k, int64_t n, int64_t panel_begin, int64_t panel_end,
@@ -144,7 +151,8 @@ void MatrixProduct::plan(ProductState& state, ScratchLayout& layout) const {
     if (!constant_) state.b_wide = layout.take(elements(s.b_count, s.k, s.n), kFloat);
   }
   if (s.a_transposed) state.a_rows = layout.take(elements(s.a_count, s.m, s.k), kFloat);
-  if (!constant_) state.packed = layout.take(elements(s.b_count, panel_count(s.n) * kPanelWidth, s.k), kFloat);
+  if (!constant_)
+    state.packed = layout.take(elements(s.b_count, panel_count(s.n) * kPanelWidth, s.k), kFloat);
 }
 
 const float* MatrixProduct::prepare_a(const RunContext& ctx, const ProductState& state, const void* a) const {
@@ -180,14 +188,15 @@ const float* MatrixProduct::prepare_b(const RunContext& ctx, const ProductState&
   }
   float* packed = reinterpret_cast<float*>(ctx.scratch() + state.packed);
   const int64_t panels = panel_count(s.n);
-  ctx.parallel(s.b_count * panels, grain_for(kPanelWidth * s.k, kPackGoal), [&](int64_t begin, int64_t end, int) {
-    while (begin < end) {
-      const int64_t i = begin / panels, first = begin % panels;
-      const int64_t last = std::min(panels, first + end - begin);
-      pack(x + i * s.k * s.n, s.k, s.n, first, last, packed + i * packed_b_size(s.k, s.n));
-      begin += last - first;
-    }
-  });
+  ctx.parallel(s.b_count * panels, grain_for(kPanelWidth * s.k, kPackGoal),
+               [&](int64_t begin, int64_t end, int) {
+                 while (begin < end) {
+                   const int64_t i = begin / panels, first = begin % panels;
+                   const int64_t last = std::min(panels, first + end - begin);
+                   pack(x + i * s.k * s.n, s.k, s.n, first, last, packed + i * packed_b_size(s.k, s.n));
+                   begin += last - first;
+                 }
+               });
   return packed;
 }
 
@@ -202,25 +211,26 @@ void MatrixProduct::run_plain(const RunContext& ctx, const ProductShape& s, cons
     while (begin < end) {
       const int64_t i = begin / s.m, row = begin % s.m, last = std::min(s.m, row + end - begin);
       T* y = c + i * s.m * s.n;
-      plain_rows(a + s.a[static_cast<size_t>(i)] * s.m * s.k, s.a_transposed ? 1 : s.k, s.a_transposed ? s.m : 1,
-                 b + s.b[static_cast<size_t>(i)] * s.k * s.n, transpose_b_ ? 1 : s.n, transpose_b_ ? s.k : 1, y, s.n,
-                 s.k, row, last);
+      plain_rows(a + s.a[static_cast<size_t>(i)] * s.m * s.k, s.a_transposed ? 1 : s.k,
+                 s.a_transposed ? s.m : 1, b + s.b[static_cast<size_t>(i)] * s.k * s.n,
+                 transpose_b_ ? 1 : s.n, transpose_b_ ? s.k : 1, y, s.n, s.k, row, last);
       if constexpr (std::is_same_v<T, double>) {
         const auto* residual = static_cast<const double*>(finish.residual);
-        finish_rows(y + row * s.n, finish, alpha_, residual ? residual + begin * s.n : nullptr, (last - row) * s.n);
+        finish_rows(y + row * s.n, finish, alpha_, residual ? residual + begin * s.n : nullptr,
+                    (last - row) * s.n);
       }
       begin += last - row;
     }
   });
 }
 
-void MatrixProduct::run(const RunContext& ctx, const ProductState& state, const void* a, const void* b, void* c,
-                        const ProductFinish& finish) const {
+void MatrixProduct::run(const RunContext& ctx, const ProductState& state, const void* a, const void* b,
+                        void* c, const ProductFinish& finish) const {
   const ProductShape& s = state.shape;
   if (s.m == 0 || s.n == 0 || s.count() == 0) return;
   if (dtype_ == DType::kFloat64)
-    return run_plain(ctx, s, static_cast<const double*>(a), static_cast<const double*>(b), static_cast<double*>(c),
-                     finish);
+    return run_plain(ctx, s, static_cast<const double*>(a), static_cast<const double*>(b),
+                     static_cast<double*>(c), finish);
   // Sums of signed integers wrap as unsigned ones do.
   if (!wide() && dtype_size(dtype_) == 4)
     return run_plain(ctx, s, static_cast<const uint32_t*>(a), static_cast<const uint32_t*>(b),
@@ -253,7 +263,8 @@ void MatrixProduct::run(const RunContext& ctx, const ProductState& state, const 
       args.epilogue.residual = residual ? residual + i * s.m * s.n : nullptr;
       args.epilogue.residual_stride = s.n;
       set_activation(args.epilogue, finish.activation);
-      kernels().gemm.run(args, tiling.row_begin(t), tiling.row_end(t), tiling.panel_begin(t), tiling.panel_end(t));
+      kernels().gemm.run(args, tiling.row_begin(t), tiling.row_end(t), tiling.panel_begin(t),
+                         tiling.panel_end(t));
     }
   });
   if (is_half_) narrow(ctx, dtype_, y, c, s.count() * s.m * s.n);

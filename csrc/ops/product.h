@@ -16,10 +16,10 @@
 namespace pyinfer {
 
 struct ProductShape {
-  int64_t m = 0, n = 0, k = 0;         // of every product
-  int64_t a_count = 1, b_count = 1;    // matrices that A and B hold, one after another
-  std::vector<int64_t> a{0}, b{0};     // which of them product i takes
-  bool a_transposed = false;           // each A stored K x M
+  int64_t m = 0, n = 0, k = 0;       // of every product
+  int64_t a_count = 1, b_count = 1;  // matrices that A and B hold, one after another
+  std::vector<int64_t> a{0}, b{0};   // which of them product i takes
+  bool a_transposed = false;         // each A stored K x M
   int64_t count() const { return static_cast<int64_t>(a.size()); }
 };
 
@@ -37,9 +37,9 @@ struct ProductState : StepState {
 
 // What is added to a product. Not used by integers.
 struct ProductFinish {
-  const float* bias = nullptr;       // one per column or row; float types of at most 32 bits
+  const float* bias = nullptr;  // one per column or row; float types of at most 32 bits
   bool bias_per_row = false;
-  const void* residual = nullptr;    // count x m x n of the product's type
+  const void* residual = nullptr;  // count x m x n of the product's type
   FusedActivation activation;
 };
 
@@ -66,7 +66,8 @@ class MatrixProduct {
                  const ProductFinish& finish) const;
   const float* prepare_a(const RunContext& ctx, const ProductState& state, const void* a) const;
   const float* prepare_b(const RunContext& ctx, const ProductState& state, const void* b) const;
-  void pack(const float* b, int64_t k, int64_t n, int64_t panel_begin, int64_t panel_end, float* packed) const;
+  void pack(const float* b, int64_t k, int64_t n, int64_t panel_begin, int64_t panel_end,
+            float* packed) const;
 
   DType dtype_;
   bool is_half_;

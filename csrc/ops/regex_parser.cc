@@ -9,7 +9,7 @@ namespace pyinfer {
 namespace {
 
 constexpr int kMaxDepth = 200;
-constexpr int kMaxRepeat = 1000;  // as in RE2
+constexpr int kMaxRepeat = 1000;          // as in RE2
 constexpr uint64_t kMaxFolded = 1 << 20;  // code points of which the other cases are looked up
 constexpr uint32_t kEnd = kInvalidRune;
 

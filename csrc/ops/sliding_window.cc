@@ -29,15 +29,15 @@ SlidingWindow::AutoPad auto_pad_of(const std::string& name) {
 }
 
 void expect_length(const std::vector<int64_t>& values, int64_t length, const char* name) {
-  require(values.empty() || static_cast<int64_t>(values.size()) == length, ErrorCode::kInvalidInput, "attribute '",
-          name, "' has ", values.size(), " values, expected ", length);
+  require(values.empty() || static_cast<int64_t>(values.size()) == length, ErrorCode::kInvalidInput,
+          "attribute '", name, "' has ", values.size(), " values, expected ", length);
 }
 
 }  // namespace
 
 ImageShape::ImageShape(const Shape& s, Layout layout) {
-  require(s.rank() >= 3 && s.rank() - 2 <= kMaxSpatialRank, ErrorCode::kInvalidInput, "an image of shape ", s.str(),
-          ", expected 3 to ", kMaxSpatialRank + 2, " dimensions");
+  require(s.rank() >= 3 && s.rank() - 2 <= kMaxSpatialRank, ErrorCode::kInvalidInput, "an image of shape ",
+          s.str(), ", expected 3 to ", kMaxSpatialRank + 2, " dimensions");
   const bool first = layout == Layout::kChannelsFirst;
   batch = s[0];
   channels = s[first ? 1 : s.rank() - 1];
@@ -53,7 +53,9 @@ Shape ImageShape::shape(Layout layout) const {
   return s;
 }
 
-int64_t ImageShape::pixels() const { return Shape(std::span(spatial, static_cast<size_t>(rank))).count(); }
+int64_t ImageShape::pixels() const {
+  return Shape(std::span(spatial, static_cast<size_t>(rank))).count();
+}
 
 SlidingWindow::SlidingWindow(const NodeContext& ctx)
     : kernel_shape_(bounded(ctx, "kernel_shape", 1)),
@@ -80,8 +82,8 @@ Window SlidingWindow::base(const ImageShape& image, std::span<const int64_t> ker
     w.kernel[d] = kernel[i];
     w.stride[d] = strides_.empty() ? 1 : strides_[i];
     w.dilation[d] = dilations_.empty() ? 1 : dilations_[i];
-    require(w.kernel[d] >= 1 && w.kernel[d] <= kMaxAttribute, ErrorCode::kInvalidInput, "kernel size ", w.kernel[d],
-            " on spatial axis ", d, ", expected 1 to ", kMaxAttribute);
+    require(w.kernel[d] >= 1 && w.kernel[d] <= kMaxAttribute, ErrorCode::kInvalidInput, "kernel size ",
+            w.kernel[d], " on spatial axis ", d, ", expected 1 to ", kMaxAttribute);
     require(w.input[d] <= INT64_MAX / 4, ErrorCode::kLimit, "spatial size ", w.input[d], " is too large");
   }
   return w;
@@ -107,11 +109,12 @@ Window SlidingWindow::resolve(const ImageShape& image, std::span<const int64_t> 
       const int64_t room = input + w.pad[d] + end - extent;
       // Rounding up, one window remains even where it reaches past the padding.
       const bool fits = room >= 0 || (ceil_mode && room > -stride);
-      require(fits, ErrorCode::kInvalidInput, "a kernel that spans ", extent, " does not fit spatial axis ", d,
-              " of ", input, " padded to ", input + w.pad[d] + end);
+      require(fits, ErrorCode::kInvalidInput, "a kernel that spans ", extent, " does not fit spatial axis ",
+              d, " of ", input, " padded to ", input + w.pad[d] + end);
       w.output[d] = room / stride + 1;  // the quotient is rounded toward zero
       // A window that would start in the padding at the end is left out.
-      if (ceil_mode && room >= 0 && room % stride != 0 && w.output[d] * stride < input + w.pad[d]) ++w.output[d];
+      if (ceil_mode && room >= 0 && room % stride != 0 && w.output[d] * stride < input + w.pad[d])
+        ++w.output[d];
     }
     if (pad_end != nullptr) pad_end[d] = end;
   }

@@ -32,7 +32,8 @@ class ScratchLayout {
 // 2 * a * b * c, or the largest integer when that does not fit: for reports.
 inline int64_t product_flops(int64_t a, int64_t b, int64_t c) {
   int64_t r;
-  if (__builtin_mul_overflow(a, b, &r) || __builtin_mul_overflow(r, c, &r) || __builtin_mul_overflow(r, 2, &r))
+  if (__builtin_mul_overflow(a, b, &r) || __builtin_mul_overflow(r, c, &r) ||
+      __builtin_mul_overflow(r, 2, &r))
     return INT64_MAX;
   return r;
 }
@@ -53,7 +54,8 @@ struct Tiling {
     // Weights pass through the caches once per tile of rows, and a row of A once per tile of panels.
     constexpr int64_t kRows = 192, kGoal = int64_t{1} << 20;
     row_step = std::min(rows, kRows);
-    panel_step = std::clamp<int64_t>(kGoal / std::max<int64_t>(row_step * cost, 1), 1, std::max<int64_t>(panels, 1));
+    panel_step =
+        std::clamp<int64_t>(kGoal / std::max<int64_t>(row_step * cost, 1), 1, std::max<int64_t>(panels, 1));
     if (row_step == kRows) panel_step = std::clamp<int64_t>(panel_step, std::min<int64_t>(panels, 4), panels);
     row_tiles = row_step > 0 ? ceil_div(rows, row_step) : 0;
     panel_tiles = panels > 0 ? ceil_div(panels, panel_step) : 0;

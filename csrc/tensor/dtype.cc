@@ -22,8 +22,7 @@ constexpr std::array<Info, kDTypeCount> kInfo{{
     {"float8e4m3fnuz", 1, 8}, {"float8e5m2", 1, 8}, {"float8e5m2fnuz", 1, 8},
     {"uint4", 1, 4},          {"int4", 1, 4},       {"float4e2m1", 1, 4},
     {"float8e8m0", 1, 8},     {"uint2", 1, 2},      {"int2", 1, 2},
-    {"float6e2m3", 1, 6},
-    {"float6e3m2", 1, 6},
+    {"float6e2m3", 1, 6},     {"float6e3m2", 1, 6},
 }};
 
 const Info& info(DType dtype) {

@@ -20,35 +20,35 @@ struct Registrar {
   Registrar(const char* name, void (*body)()) { cases().push_back({name, body}); }
 };
 
-#define TEST(name)                                                      \
-  static void test_##name();                                            \
+#define TEST(name)                                                              \
+  static void test_##name();                                                    \
   static const ::pyinfer::test::Registrar registrar_##name(#name, test_##name); \
   static void test_##name()
 
-#define CHECK(condition) \
-  do {                   \
+#define CHECK(condition)                                                               \
+  do {                                                                                 \
     if (!(condition)) ::pyinfer::test::report_failure(__FILE__, __LINE__, #condition); \
   } while (0)
 
-#define CHECK_EQ(a, b)                                                                             \
-  do {                                                                                             \
-    const auto va = (a);                                                                           \
-    const auto vb = (b);                                                                           \
-    if (!(va == vb)) {                                                                             \
-      std::ostringstream os;                                                                       \
-      os << #a " == " #b ": " << va << " vs " << vb;                                               \
-      ::pyinfer::test::report_failure(__FILE__, __LINE__, os.str());                               \
-    }                                                                                              \
+#define CHECK_EQ(a, b)                                               \
+  do {                                                               \
+    const auto va = (a);                                             \
+    const auto vb = (b);                                             \
+    if (!(va == vb)) {                                               \
+      std::ostringstream os;                                         \
+      os << #a " == " #b ": " << va << " vs " << vb;                 \
+      ::pyinfer::test::report_failure(__FILE__, __LINE__, os.str()); \
+    }                                                                \
   } while (0)
 
-#define CHECK_NEAR(a, b, tolerance)                                                                \
-  do {                                                                                             \
-    const double va = (a), vb = (b);                                                               \
-    if (!(std::abs(va - vb) <= (tolerance)) && !(std::isnan(va) && std::isnan(vb)) && va != vb) {  \
-      std::ostringstream os;                                                                       \
-      os << #a " ~ " #b ": " << va << " vs " << vb;                                                \
-      ::pyinfer::test::report_failure(__FILE__, __LINE__, os.str());                               \
-    }                                                                                              \
+#define CHECK_NEAR(a, b, tolerance)                                                               \
+  do {                                                                                            \
+    const double va = (a), vb = (b);                                                              \
+    if (!(std::abs(va - vb) <= (tolerance)) && !(std::isnan(va) && std::isnan(vb)) && va != vb) { \
+      std::ostringstream os;                                                                      \
+      os << #a " ~ " #b ": " << va << " vs " << vb;                                               \
+      ::pyinfer::test::report_failure(__FILE__, __LINE__, os.str());                              \
+    }                                                                                             \
   } while (0)
 
 }  // namespace pyinfer::test

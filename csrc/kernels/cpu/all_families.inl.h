@@ -13,9 +13,9 @@
 #include "kernels/cpu/movement.inl.h"
 #include "kernels/cpu/norm.inl.h"
 #include "kernels/cpu/pool.inl.h"
+#include "kernels/cpu/quantize.inl.h"
 #include "kernels/cpu/reduce.inl.h"
 #include "kernels/cpu/resample.inl.h"
-#include "kernels/cpu/quantize.inl.h"
 #include "kernels/cpu/simd/vec.h"
 #include "kernels/kernel_table.h"
 

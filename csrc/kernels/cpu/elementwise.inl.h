@@ -10,28 +10,57 @@ namespace pyinfer {
 namespace {
 
 // Kind and expression in x, p.a, p.b.
-#define PYINFER_UNARY_F32(X)                                                                                \
-  X(kIdentity, x)                                                                                           \
-  X(kAbs, abs(x))                                                                                           \
-  X(kNeg, -x)                                                                                               \
-  X(kSign, sign(x))                                                                                         \
-  X(kSquare, x* x)                                                                                          \
-  X(kReciprocal, splat(1.0f) / x) X(kSqrt, sqrt(x)) X(kRsqrt, splat(1.0f) / sqrt(x)) X(kFloor, floor(x))    \
-      X(kCeil, ceil(x)) X(kRound, round(x)) X(kTrunc, trunc(x)) X(kExp, exp(x)) X(kExpm1, expm1(x))         \
-          X(kLog, log(x)) X(kErf, erf(x)) X(kSin, sin(x)) X(kCos, cos(x)) X(kTan, tan(x)) X(kAsin, asin(x)) \
-              X(kAcos, acos(x)) X(kAtan, atan(x)) X(kSinh, sinh(x)) X(kCosh, cosh(x)) X(kTanh, tanh(x))     \
-                  X(kAsinh, asinh(x)) X(kAcosh, acosh(x)) X(kAtanh, atanh(x))                               \
-                      X(kAffine, fma(x, splat(p.a), splat(p.b))) X(kClip, at_most(at_least(x, p.a), p.b))   \
-                          X(kRelu, relu(x)) X(kLeakyRelu, leaky_relu(x, p.a))                               \
-                              X(kThresholdedRelu, select(x > splat(p.a), x, zero_f32()))                    \
-                                  X(kSigmoid, sigmoid(x)) X(kHardSigmoid, hard_sigmoid(x, p.a, p.b))        \
-                                      X(kHardSwish, hard_swish(x)) X(kElu, elu(x, p.a))                     \
-                                          X(kSelu, selu(x, p.a, p.b)) X(kCelu, celu(x, p.a))                \
-                                              X(kSoftplus, softplus(x)) X(kSoftsign, softsign(x))           \
-                                                  X(kGeluErf, gelu_erf(x)) X(kGeluTanh, gelu_tanh(x))       \
-                                                      X(kQuickGelu, swish(x, 1.702f)) X(kSilu, silu(x))     \
-                                                          X(kSwish, swish(x, p.a)) X(kMish, mish(x))        \
-                                                              X(kShrink, shrink(x, p.a, p.b))
+// clang-format off
+#define PYINFER_UNARY_F32(X) \
+  X(kIdentity, x) \
+  X(kAbs, abs(x)) \
+  X(kNeg, -x) \
+  X(kSign, sign(x)) \
+  X(kSquare, x * x) \
+  X(kReciprocal, splat(1.0f) / x) \
+  X(kSqrt, sqrt(x)) \
+  X(kRsqrt, splat(1.0f) / sqrt(x)) \
+  X(kFloor, floor(x)) \
+  X(kCeil, ceil(x)) \
+  X(kRound, round(x)) \
+  X(kTrunc, trunc(x)) \
+  X(kExp, exp(x)) \
+  X(kExpm1, expm1(x)) \
+  X(kLog, log(x)) \
+  X(kErf, erf(x)) \
+  X(kSin, sin(x)) \
+  X(kCos, cos(x)) \
+  X(kTan, tan(x)) \
+  X(kAsin, asin(x)) \
+  X(kAcos, acos(x)) \
+  X(kAtan, atan(x)) \
+  X(kSinh, sinh(x)) \
+  X(kCosh, cosh(x)) \
+  X(kTanh, tanh(x)) \
+  X(kAsinh, asinh(x)) \
+  X(kAcosh, acosh(x)) \
+  X(kAtanh, atanh(x)) \
+  X(kAffine, fma(x, splat(p.a), splat(p.b))) \
+  X(kClip, at_most(at_least(x, p.a), p.b)) \
+  X(kRelu, relu(x)) \
+  X(kLeakyRelu, leaky_relu(x, p.a)) \
+  X(kThresholdedRelu, select(x > splat(p.a), x, zero_f32())) \
+  X(kSigmoid, sigmoid(x)) \
+  X(kHardSigmoid, hard_sigmoid(x, p.a, p.b)) \
+  X(kHardSwish, hard_swish(x)) \
+  X(kElu, elu(x, p.a)) \
+  X(kSelu, selu(x, p.a, p.b)) \
+  X(kCelu, celu(x, p.a)) \
+  X(kSoftplus, softplus(x)) \
+  X(kSoftsign, softsign(x)) \
+  X(kGeluErf, gelu_erf(x)) \
+  X(kGeluTanh, gelu_tanh(x)) \
+  X(kQuickGelu, swish(x, 1.702f)) \
+  X(kSilu, silu(x)) \
+  X(kSwish, swish(x, p.a)) \
+  X(kMish, mish(x)) \
+  X(kShrink, shrink(x, p.a, p.b))
+// clang-format on
 
 // Calls use(op) with the F32 -> F32 function of `kind`: one instance of `use` per kind.
 template <class Use>

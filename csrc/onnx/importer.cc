@@ -146,9 +146,13 @@ class Importer {
     return scope.graph.values.back();
   }
 
-  Tensor decode(const TensorProto& proto, std::string_view name) const {
+  Tensor decode(const TensorProto& proto, std::string_view name) {
     try {
-      return decode_tensor(proto, source_);
+      Tensor tensor = decode_tensor(proto, source_);
+      initializer_bytes_ += static_cast<int64_t>(tensor.bytes());
+      require(initializer_bytes_ <= source_.limits.max_initializer_bytes, ErrorCode::kLimit,
+              "the weights exceed max_initializer_bytes=", source_.limits.max_initializer_bytes);
+      return tensor;
     } catch (const Error& e) {
       fail(e.code(), "initializer '", name, "': ", e.message());
     }
@@ -375,6 +379,7 @@ class Importer {
   std::unordered_map<std::string_view, int64_t> opsets_;
   std::map<FunctionKey, const FunctionProto*> functions_;
   int64_t node_count_ = 0;
+  int64_t initializer_bytes_ = 0;
 };
 
 }  // namespace

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pyinfer
-from nodes import check
+from nodes import check, node_model, run
 
 FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 EPSILON = {np.float32: 2.0**-23, np.float64: 2.0**-52, np.float16: 2.0**-10, ml_dtypes.bfloat16: 2.0**-7}
@@ -234,3 +234,9 @@ def test_refusals():
             check(op, inputs)
     with pytest.raises(pyinfer.PyInferError):
         check("Gelu", [x], {"approximate": "cubic"})
+
+
+@pytest.mark.parametrize("op", ["Sin", "Tan", "Sinh", "Tanh", "Asin", "Atan", "Asinh", "Atanh", "Erf"])
+def test_odd_functions_keep_the_sign_of_zero(op):
+    y = run(node_model(op, [np.zeros(1, np.float32)]), [np.array([-0.0, 0.0], np.float32)])[0]
+    assert np.signbit(y).tolist() == [True, False]

@@ -132,10 +132,11 @@ def test_warm_runs_make_no_buffers_but_outputs():
     [
         ("max_tensor_bytes", lambda: node_model("ConstantOfShape", [np.array([1000, 1000])])),
         ("max_nodes", affine_model),
+        ("max_initializer_bytes", affine_model),
     ],
 )
 def test_limits_hold(limit, make):
-    limits = pyinfer.Limits(**{limit: 1 if limit == "max_nodes" else 1 << 16})
+    limits = pyinfer.Limits(**{limit: 1 << 16 if limit == "max_tensor_bytes" else 1})
     with pytest.raises(pyinfer.LimitExceeded, match=limit):
         pyinfer.load(make(), limits=limits)(np.array([1000, 1000]))
 

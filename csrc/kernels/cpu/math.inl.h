@@ -236,7 +236,7 @@ inline F32 sin_of(I32 k, F32 r) {
 }
 inline F32 sin(F32 x) {
   const Angle a = reduce_angle(x);
-  return sin_of(a.k, a.r);
+  return select(x == zero_f32(), x, sin_of(a.k, a.r));  // keeps the sign of zero
 }
 inline F32 cos(F32 x) {
   const Angle a = reduce_angle(x);
@@ -246,7 +246,7 @@ inline F32 tan(F32 x) {
   const Angle a = reduce_angle(x);
   const F32 s = sin_quarter(a.r), c = cos_quarter(a.r);
   const M32 odd = (a.k & splat_i32(1)) == splat_i32(1);
-  return select(odd, -c, s) / select(odd, s, c);
+  return select(x == zero_f32(), x, select(odd, -c, s) / select(odd, s, c));
 }
 
 // Functions that need more than a float inside.

@@ -1,0 +1,355 @@
+// Support vector machines. SVMRegressor: y = transform(rho + sum_j c_j k(x, v_j)).  SVMClassifier: the same
+// for each pair of classes, from which the classes get votes and probabilities; or one linear score per
+// class. k(x, v) is x.v, (gamma x.v + coef0)^degree, exp(-gamma |x - v|^2) or tanh(gamma x.v + coef0).
+#include <algorithm>
+#include <cmath>
+
+#include "base/math.h"
+#include "ops/ml_scores.h"
+
+namespace pyinfer {
+namespace {
+
+enum class Kernel { kLinear, kPoly, kRbf, kSigmoid };
+
+constexpr auto kNumbers = {DType::kFloat32, DType::kFloat64, DType::kInt32, DType::kInt64};
+
+double power(double x, int64_t n) {
+  double y = 1;
+  for (int64_t left = n < 0 ? -n : n; left > 0; left >>= 1, x *= x)
+    if (left & 1) y *= x;
+  return n < 0 ? 1 / y : y;
+}
+
+double dot(const double* x, const float* v, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += x[i] * static_cast<double>(v[i]);
+  return sum;
+}
+
+class KernelFunction {
+ public:
+  explicit KernelFunction(const NodeContext& ctx) {
+    const std::string type = ctx.attr_string("kernel_type", "LINEAR");
+    if (type == "POLY")
+      kind_ = Kernel::kPoly;
+    else if (type == "RBF")
+      kind_ = Kernel::kRbf;
+    else if (type == "SIGMOID")
+      kind_ = Kernel::kSigmoid;
+    else
+      require(type == "LINEAR", ErrorCode::kInvalidModel, "unknown kernel_type '", type, "'");
+    const std::vector<float> params = ctx.attr_floats("kernel_params");
+    require(params.empty() || params.size() == 3, ErrorCode::kInvalidModel, "kernel_params has ",
+            params.size(), " elements, expected 3");
+    if (params.empty()) return;
+    gamma_ = static_cast<double>(params[0]);
+    coef0_ = static_cast<double>(params[1]);
+    require(params[2] == std::floor(params[2]) && std::abs(params[2]) < 1e6f, ErrorCode::kUnsupported,
+            "the degree of a kernel is ", params[2]);
+    degree_ = static_cast<int64_t>(params[2]);
+  }
+
+  // Sums run over the features in ascending order, in double.
+  double operator()(const double* x, const float* v, int64_t n) const {
+    switch (kind_) {
+      case Kernel::kLinear: return dot(x, v, n);
+      case Kernel::kPoly: return power(gamma_ * dot(x, v, n) + coef0_, degree_);
+      case Kernel::kSigmoid:
+        return static_cast<double>(tanh_f32(static_cast<float>(gamma_ * dot(x, v, n) + coef0_)));
+      case Kernel::kRbf: {
+        double sum = 0;
+        for (int64_t i = 0; i < n; ++i) {
+          const double d = x[i] - static_cast<double>(v[i]);
+          sum += d * d;
+        }
+        return static_cast<double>(exp_f32(static_cast<float>(-gamma_ * sum)));
+      }
+    }
+    return 0;
+  }
+
+ private:
+  Kernel kind_ = Kernel::kLinear;
+  double gamma_ = 0, coef0_ = 0;
+  int64_t degree_ = 0;
+};
+
+// Calls f(row, its features) for every row.
+template <class F>
+void for_rows(const RunContext& ctx, int64_t work_per_row, F&& f) {
+  const RowShape s = row_shape(ctx.in(0).shape);
+  const int64_t grain = std::clamp<int64_t>(32768 / std::max<int64_t>(work_per_row, 1), 1, 4096);
+  ctx.parallel(s.rows, grain, [&](int64_t begin, int64_t end, int) {
+    std::vector<double> x(static_cast<size_t>(s.features));
+    for (int64_t r = begin; r < end; ++r) {
+      load_features(ctx.in(0), r * s.features, s.features, x.data());
+      f(r, x.data());
+    }
+  });
+}
+
+class SvmRegressor final : public Op {
+ public:
+  explicit SvmRegressor(const NodeContext& ctx)
+      : kernel_(ctx),
+        vectors_(ctx.attr_floats("support_vectors")),
+        coefficients_(ctx.attr_floats("coefficients")),
+        count_(ctx.attr_int("n_supports", 0)),
+        one_class_(ctx.attr_int("one_class", 0) != 0),
+        transform_(read_post_transform(ctx)) {
+    const std::vector<float> rho = ctx.attr_floats("rho");
+    require(rho.size() == 1, ErrorCode::kInvalidModel, "rho has ", rho.size(), " elements, expected 1");
+    rho_ = static_cast<double>(rho[0]);
+    require(count_ >= 0 && (count_ == 0 || static_cast<int64_t>(coefficients_.size()) == count_),
+            ErrorCode::kInvalidModel, "coefficients has ", coefficients_.size(), " elements for ", count_,
+            " support vectors");
+    // Without support vectors the coefficients are the weights of the features.
+    if (count_ == 0) vectors_ = coefficients_;
+  }
+
+  void plan(PlanContext& ctx) const override {
+    const RowShape s = row_shape(ctx.shape(0));
+    const auto expected = checked_mul(s.features, std::max<int64_t>(count_, 1));
+    require(expected && static_cast<int64_t>(vectors_.size()) == *expected, ErrorCode::kInvalidInput,
+            "the vectors have ", vectors_.size(), " elements, which do not fit ", s.features, " features");
+    ctx.output(0, {s.rows, 1});
+  }
+  void run(RunContext& ctx) const override {
+    const int64_t features = row_shape(ctx.in(0).shape).features;
+    for_rows(ctx, static_cast<int64_t>(vectors_.size()), [&](int64_t row, const double* x) {
+      double sum = 0;
+      if (count_ == 0) sum = dot(x, vectors_.data(), features);
+      for (int64_t j = 0; j < count_; ++j)
+        sum += static_cast<double>(coefficients_[static_cast<size_t>(j)]) *
+               kernel_(x, vectors_.data() + j * features, features);
+      auto score = static_cast<float>(sum + rho_);
+      if (one_class_)
+        score = score > 0 ? 1.0f : -1.0f;
+      else
+        apply_post_transform(transform_, &score, 1);
+      ctx.out<float>(0)[row] = score;
+    });
+  }
+
+ private:
+  KernelFunction kernel_;
+  std::vector<float> vectors_, coefficients_;
+  int64_t count_;
+  bool one_class_;
+  PostTransform transform_;
+  double rho_;
+};
+
+// The probabilities of k classes from those of all pairs, r[i, j] = P(i | i or j). The second method of Wu,
+// Lin and Weng, "Probability Estimates for Multi-class Classification by Pairwise Coupling" (2004).
+void couple_probabilities(int64_t k, const std::vector<double>& r, std::vector<double>& p) {
+  const auto n = static_cast<size_t>(k);
+  std::vector<double> q(n * n), qp(n);
+  p.assign(n, 1.0 / static_cast<double>(k));
+  for (size_t t = 0; t < n; ++t)
+    for (size_t j = 0; j < n; ++j) {
+      if (j == t) continue;
+      q[t * n + t] += r[j * n + t] * r[j * n + t];
+      q[t * n + j] = -r[j * n + t] * r[t * n + j];
+    }
+  const double precision = 0.005 / static_cast<double>(k);
+  const int64_t most = std::max<int64_t>(100, k);
+  for (int64_t round = 0; round < most; ++round) {
+    double pqp = 0, error = 0;
+    for (size_t t = 0; t < n; ++t) {
+      qp[t] = 0;
+      for (size_t j = 0; j < n; ++j) qp[t] += q[t * n + j] * p[j];
+      pqp += p[t] * qp[t];
+    }
+    for (size_t t = 0; t < n; ++t) error = std::max(error, std::abs(qp[t] - pqp));
+    if (error < precision) return;
+    for (size_t t = 0; t < n; ++t) {
+      const double diff = (pqp - qp[t]) / q[t * n + t];
+      p[t] += diff;
+      pqp = (pqp + diff * (diff * q[t * n + t] + 2 * qp[t])) / (1 + diff) / (1 + diff);
+      for (size_t j = 0; j < n; ++j) {
+        qp[j] = (qp[j] + diff * q[t * n + j]) / (1 + diff);
+        p[j] /= 1 + diff;
+      }
+    }
+  }
+}
+
+class SvmClassifier final : public Op {
+ public:
+  explicit SvmClassifier(const NodeContext& ctx)
+      : kernel_(ctx),
+        labels_(ctx, "classlabels_ints", "classlabels_strings"),
+        vectors_(ctx.attr_floats("support_vectors")),
+        coefficients_(ctx.attr_floats("coefficients")),
+        rho_(ctx.attr_floats("rho")),
+        prob_a_(ctx.attr_floats("prob_a")),
+        prob_b_(ctx.attr_floats("prob_b")),
+        transform_(read_post_transform(ctx)) {
+    for (int64_t n : ctx.attr_ints("vectors_per_class")) {
+      require(n >= 0 && n <= INT32_MAX && count_ <= INT32_MAX, ErrorCode::kInvalidModel,
+              "vectors_per_class has element ", n);
+      starts_.push_back(count_);
+      count_ += n;
+    }
+    starts_.push_back(count_);
+    classes_ = std::max<int64_t>(static_cast<int64_t>(labels_.size()), 1);
+    all_positive_ = std::ranges::all_of(coefficients_, [](float c) { return c >= 0; });
+    require(!coefficients_.empty(), ErrorCode::kInvalidModel, "attribute 'coefficients' is required");
+    if (count_ > 0)
+      check_vectors();
+    else
+      require(!rho_.empty(), ErrorCode::kInvalidModel, "attribute 'rho' is required");
+  }
+
+  const ClassLabels& labels() const { return labels_; }
+
+  void plan(PlanContext& ctx) const override {
+    const RowShape s = row_shape(ctx.shape(0));
+    const auto expected = checked_mul(s.features, count_ > 0 ? count_ : classes_);
+    const std::vector<float>& rows = count_ > 0 ? vectors_ : coefficients_;
+    require(expected && static_cast<int64_t>(rows.size()) == *expected, ErrorCode::kInvalidInput,
+            "the vectors have ", rows.size(), " elements, which do not fit ", s.features, " features");
+    if (ctx.wants(0)) ctx.output(0, {s.rows});
+    if (ctx.wants(1)) ctx.output(1, {s.rows, columns()});
+  }
+
+  void run(RunContext& ctx) const override {
+    const int64_t features = row_shape(ctx.in(0).shape).features;
+    for_rows(ctx, static_cast<int64_t>(vectors_.size() + coefficients_.size()),
+             [&](int64_t row, const double* x) {
+               std::vector<double> scores;
+               std::vector<int64_t> votes;
+               if (count_ == 0)
+                 linear_scores(x, features, scores);
+               else
+                 pair_scores(x, features, scores, votes);
+               if (has_probabilities()) {
+                 scores = probabilities(scores);
+                 votes.clear();
+               }
+               finish(ctx, row, scores, votes);
+             });
+  }
+
+ private:
+  bool has_probabilities() const { return count_ > 0 && !prob_a_.empty(); }
+  int64_t pairs() const { return classes_ * (classes_ - 1) / 2; }
+  int64_t scores() const { return count_ == 0 || has_probabilities() ? classes_ : pairs(); }
+  // A lone score of two classes becomes two.
+  int64_t columns() const { return scores() == 1 && classes_ == 2 ? 2 : scores(); }
+
+  void check_vectors() {
+    require(static_cast<int64_t>(starts_.size()) - 1 == classes_ && classes_ >= 2 && classes_ <= 10'000,
+            ErrorCode::kInvalidModel, "vectors_per_class has ", starts_.size() - 1, " elements for ",
+            classes_, " classes");
+    const auto expected = checked_mul(classes_ - 1, count_);
+    require(expected && static_cast<int64_t>(coefficients_.size()) == *expected, ErrorCode::kInvalidModel,
+            "coefficients has ", coefficients_.size(), " elements, expected ", classes_ - 1, " for each of ",
+            count_, " support vectors");
+    require(static_cast<int64_t>(rho_.size()) == pairs(), ErrorCode::kInvalidModel, "rho has ", rho_.size(),
+            " elements, expected ", pairs());
+    require(prob_a_.size() == prob_b_.size() && (prob_a_.empty() || prob_a_.size() == rho_.size()),
+            ErrorCode::kInvalidModel, "prob_a has ", prob_a_.size(), " and prob_b ", prob_b_.size(),
+            " elements");
+  }
+
+  void linear_scores(const double* x, int64_t features, std::vector<double>& scores) const {
+    for (int64_t c = 0; c < classes_; ++c)
+      scores.push_back(dot(x, coefficients_.data() + c * features, features) + static_cast<double>(rho_[0]));
+  }
+
+  void pair_scores(const double* x, int64_t features, std::vector<double>& scores,
+                   std::vector<int64_t>& votes) const {
+    std::vector<double> k;
+    for (int64_t j = 0; j < count_; ++j) k.push_back(kernel_(x, vectors_.data() + j * features, features));
+    votes.assign(static_cast<size_t>(classes_), 0);
+    // The vectors of class `of`, weighted by their coefficients against another class.
+    const auto weigh = [&](int64_t row, int64_t of) {
+      double sum = 0;
+      for (int64_t v = starts_[static_cast<size_t>(of)]; v < starts_[static_cast<size_t>(of) + 1]; ++v)
+        sum += static_cast<double>(coefficients_[static_cast<size_t>(row * count_ + v)]) *
+               k[static_cast<size_t>(v)];
+      return sum;
+    };
+    for (int64_t i = 0; i < classes_; ++i)
+      for (int64_t j = i + 1; j < classes_; ++j) {
+        const double s = weigh(j - 1, i) + weigh(i, j) + static_cast<double>(rho_[scores.size()]);
+        scores.push_back(s);
+        ++votes[static_cast<size_t>(s > 0 ? i : j)];
+      }
+  }
+
+  std::vector<double> probabilities(const std::vector<double>& scores) const {
+    const auto n = static_cast<size_t>(classes_);
+    std::vector<double> r(n * n), p;
+    size_t at = 0;
+    for (size_t i = 0; i < n; ++i)
+      for (size_t j = i + 1; j < n; ++j, ++at) {
+        const double z = scores[at] * static_cast<double>(prob_a_[at]) + static_cast<double>(prob_b_[at]);
+        const auto share = static_cast<double>(sigmoid_f32(static_cast<float>(-z)));
+        r[i * n + j] = std::clamp(share, 1e-7, 1 - 1e-7);
+        r[j * n + i] = 1 - r[i * n + j];
+      }
+    couple_probabilities(classes_, r, p);
+    return p;
+  }
+
+  void finish(RunContext& ctx, int64_t row, const std::vector<double>& scores,
+              const std::vector<int64_t>& votes) const {
+    const auto best = static_cast<size_t>(votes.empty() ? std::ranges::max_element(scores) - scores.begin()
+                                                        : std::ranges::max_element(votes) - votes.begin());
+    const double weight = votes.empty() ? scores[best] : static_cast<double>(votes[best]);
+    if (ctx.wants(0)) write_label(ctx, row, best, weight);
+    if (!ctx.wants(1)) return;
+    const std::vector<float> rounded(scores.begin(), scores.end());
+    const bool pair = static_cast<int64_t>(rounded.size()) != columns();
+    write_scores(rounded.data(), static_cast<int64_t>(rounded.size()), transform_,
+                 pair ? SecondClass::kOpposite : SecondClass::kNone, ctx.out<float>(1) + row * columns());
+  }
+
+  // With one intercept, weights of one sign make the sign of the score the answer.
+  void write_label(RunContext& ctx, int64_t row, size_t best, double weight) const {
+    const TensorView& y = ctx.out(0);
+    if (rho_.size() != 1) return labels_.write(y, row, best);
+    if (classes_ != 2) return labels_.write_binary(y, row, weight > 0);
+    labels_.write(y, row, !has_probabilities() && all_positive_ && weight >= 0.5 ? 1 : best);
+  }
+
+  KernelFunction kernel_;
+  ClassLabels labels_;
+  std::vector<float> vectors_, coefficients_, rho_, prob_a_, prob_b_;
+  PostTransform transform_;
+  int64_t count_ = 0, classes_ = 0;
+  std::vector<int64_t> starts_;  // the first vector of each class, and the end
+  bool all_positive_ = false;
+};
+
+std::unique_ptr<Op> make_regressor(NodeContext& ctx) {
+  ctx.expect_inputs(1, 1);
+  ctx.expect_dtype(0, kNumbers);
+  ctx.output(0, DType::kFloat32);
+  return std::make_unique<SvmRegressor>(ctx);
+}
+
+std::unique_ptr<Op> make_classifier(NodeContext& ctx) {
+  ctx.expect_inputs(1, 1);
+  ctx.expect_dtype(0, kNumbers);
+  auto op = std::make_unique<SvmClassifier>(ctx);
+  ctx.output(0, op->labels().dtype());
+  ctx.output(1, DType::kFloat32);
+  return op;
+}
+
+}  // namespace
+
+std::span<const OpDef> ml_svm_ops() {
+  static constexpr OpDef kOps[] = {
+      {"ai.onnx.ml", "SVMClassifier", 1, make_classifier},
+      {"ai.onnx.ml", "SVMRegressor", 1, make_regressor},
+  };
+  return kOps;
+}
+
+}  // namespace pyinfer

@@ -1,0 +1,275 @@
+// TreeEnsemble, TreeEnsembleRegressor: y = transform(base + the votes of the leaves reached, per target).
+// TreeEnsembleClassifier: z = the same per class, y = the best class.
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "base/math.h"
+#include "ops/elements.h"
+#include "ops/ml_scores.h"
+#include "ops/tree_ensemble.h"
+
+namespace pyinfer {
+namespace {
+
+enum class Aggregate { kAverage, kSum, kMin, kMax };
+
+// Rows that one worker walks through one tree before the next, so that the tree stays in its cache.
+constexpr int64_t kBlockRows = 32;
+
+struct Votes {
+  std::vector<double> score;
+  std::vector<char> voted;  // whether a leaf named the target
+
+  void reset(int64_t n) {
+    score.assign(static_cast<size_t>(n), 0.0);
+    voted.assign(static_cast<size_t>(n), 0);
+  }
+  void add(size_t at, double weight, Aggregate how) {
+    double& s = score[at];
+    if (!voted[at]) {
+      s = weight;
+    } else if (how == Aggregate::kMin) {
+      s = std::min(s, weight);
+    } else if (how == Aggregate::kMax) {
+      s = std::max(s, weight);
+    } else {
+      s += weight;
+    }
+    voted[at] = 1;
+  }
+};
+
+// Votes for the rows [begin, end), those of row r at (r - begin) * targets. Trees in ascending order.
+template <class T>
+void count_votes(const TreeEnsemble& e, Aggregate how, const T* x, int64_t features, int64_t begin,
+                 int64_t end, Votes& votes) {
+  votes.reset((end - begin) * e.targets);
+  for (int32_t root : e.roots)
+    for (int64_t r = begin; r < end; ++r) {
+      const TreeEnsemble::Node& leaf = e.walk(root, x + r * features);
+      for (int32_t v = leaf.yes; v < leaf.no; ++v) {
+        const TreeEnsemble::Vote& vote = e.votes[static_cast<size_t>(v)];
+        votes.add(static_cast<size_t>((r - begin) * e.targets + vote.target), vote.weight, how);
+      }
+    }
+  if (how == Aggregate::kAverage)
+    for (double& s : votes.score) s /= static_cast<double>(std::max<size_t>(e.roots.size(), 1));
+}
+
+void count_votes(const TreeEnsemble& e, Aggregate how, const TensorView& x, int64_t features, int64_t begin,
+                 int64_t end, Votes& votes) {
+  switch (x.dtype) {
+    case DType::kFloat32: return count_votes(e, how, x.as<float>(), features, begin, end, votes);
+    case DType::kFloat64: return count_votes(e, how, x.as<double>(), features, begin, end, votes);
+    case DType::kInt32: return count_votes(e, how, x.as<int32_t>(), features, begin, end, votes);
+    case DType::kInt64: return count_votes(e, how, x.as<int64_t>(), features, begin, end, votes);
+    default: {
+      std::vector<float> rows(static_cast<size_t>((end - begin) * features));
+      const float* from =
+          load_as<float>(x.dtype, x.data, begin * features, (end - begin) * features, rows.data());
+      return count_votes(e, how, from, features, 0, end - begin, votes);
+    }
+  }
+}
+
+void check_features(const TreeEnsemble& e, const RowShape& s) {
+  require(s.features >= e.features, ErrorCode::kInvalidInput, "the trees use ", e.features, " features, got ",
+          s.features);
+}
+
+// Calls f(begin, end, votes) for blocks of rows.
+template <class F>
+void for_blocks(const RunContext& ctx, const TreeEnsemble& e, Aggregate how, F&& f) {
+  const RowShape s = row_shape(ctx.in(0).shape);
+  ctx.parallel(ceil_div(s.rows, kBlockRows), 1, [&](int64_t first, int64_t last, int) {
+    Votes votes;
+    for (int64_t b = first; b < last; ++b) {
+      const int64_t begin = b * kBlockRows, end = std::min(s.rows, begin + kBlockRows);
+      count_votes(e, how, ctx.in(0), s.features, begin, end, votes);
+      f(begin, end, votes);
+    }
+  });
+}
+
+class Regressor final : public Op {
+ public:
+  Regressor(TreeEnsemble trees, Aggregate how, PostTransform transform, std::vector<double> base)
+      : trees_(std::move(trees)), how_(how), transform_(transform), base_(std::move(base)) {}
+
+  void plan(PlanContext& ctx) const override {
+    const RowShape s = row_shape(ctx.shape(0));
+    check_features(trees_, s);
+    ctx.output(0, {s.rows, trees_.targets});
+  }
+  void run(RunContext& ctx) const override {
+    for_blocks(ctx, trees_, how_, [&](int64_t begin, int64_t end, Votes& votes) {
+      const int64_t n = trees_.targets;
+      for (int64_t r = begin; r < end; ++r) {
+        double* scores = votes.score.data() + (r - begin) * n;
+        for (size_t t = 0; t < base_.size(); ++t) scores[t] += base_[t];
+        if (ctx.out(0).dtype == DType::kFloat64)
+          write(scores, ctx.out(0), r);
+        else
+          write(std::vector<float>(scores, scores + n).data(), ctx.out(0), r);
+      }
+    });
+  }
+
+ private:
+  template <class T>
+  void write(T* scores, const TensorView& y, int64_t row) const {
+    apply_post_transform(transform_, scores, trees_.targets);
+    store_as(y.dtype, y.data, row * trees_.targets, trees_.targets, scores);
+  }
+
+  TreeEnsemble trees_;
+  Aggregate how_;
+  PostTransform transform_;
+  std::vector<double> base_;  // by target, or empty
+};
+
+class Classifier final : public Op {
+ public:
+  Classifier(TreeEnsemble trees, ClassLabels labels, PostTransform transform, std::vector<double> base)
+      : trees_(std::move(trees)), labels_(std::move(labels)), transform_(transform), base_(std::move(base)) {
+    std::set<int32_t> named;
+    for (const auto& v : trees_.votes) {
+      named.insert(v.target);
+      all_positive_ = all_positive_ && v.weight >= 0;
+    }
+    if (trees_.targets == 2 && named.size() == 1) only_ = *named.begin();
+    // A lone base value belongs to the class that is voted for.
+    if (only_ == 1 && base_.size() == 1) base_.insert(base_.begin(), 0.0);
+  }
+
+  void plan(PlanContext& ctx) const override {
+    const RowShape s = row_shape(ctx.shape(0));
+    check_features(trees_, s);
+    if (ctx.wants(0)) ctx.output(0, {s.rows});
+    if (ctx.wants(1)) ctx.output(1, {s.rows, columns()});
+  }
+  void run(RunContext& ctx) const override {
+    for_blocks(ctx, trees_, Aggregate::kSum, [&](int64_t begin, int64_t end, const Votes& votes) {
+      const int64_t n = trees_.targets;
+      for (int64_t r = begin; r < end; ++r) {
+        std::vector<double> scores(votes.score.begin() + (r - begin) * n,
+                                   votes.score.begin() + (r - begin + 1) * n);
+        const char* voted = votes.voted.data() + (r - begin) * n;
+        for (size_t t = 0; t < base_.size(); ++t) scores[t] += base_[t];
+        if (n == 1)
+          single(ctx, r, scores);
+        else if (only_ >= 0)
+          one_sided(ctx, r, scores);
+        else
+          many(ctx, r, scores, voted);
+      }
+    });
+  }
+
+ private:
+  int64_t columns() const { return trees_.targets; }
+
+  void finish(RunContext& ctx, int64_t row, const std::vector<double>& scores, SecondClass second) const {
+    if (!ctx.wants(1)) return;
+    const std::vector<float> rounded(scores.begin(), scores.end());
+    write_scores(rounded.data(), static_cast<int64_t>(rounded.size()), transform_, second,
+                 ctx.out<float>(1) + row * columns());
+  }
+
+  void single(RunContext& ctx, int64_t row, const std::vector<double>& scores) const {
+    if (ctx.wants(0)) labels_.write_binary(ctx.out(0), row, scores[0] > 0);
+    finish(ctx, row, scores, SecondClass::kNone);
+  }
+
+  // The best of the classes that got a vote.
+  void many(RunContext& ctx, int64_t row, const std::vector<double>& scores, const char* voted) const {
+    size_t best = scores.size();
+    for (size_t t = 0; t < scores.size(); ++t)
+      if ((voted[t] || !base_.empty()) && (best == scores.size() || scores[t] > scores[best])) best = t;
+    if (ctx.wants(0)) labels_.write(ctx.out(0), row, best == scores.size() ? 0 : best);
+    finish(ctx, row, scores, SecondClass::kNone);
+  }
+
+  // With two classes the leaves may vote for one of them only. When that is the first, its score speaks for
+  // the second: as a probability when no weight is negative, else by its sign.
+  void one_sided(RunContext& ctx, int64_t row, const std::vector<double>& scores) const {
+    const bool plain = transform_ == PostTransform::kNone || transform_ == PostTransform::kProbit;
+    const bool probability = plain && (all_positive_ || transform_ == PostTransform::kProbit);
+    const auto s = static_cast<float>(scores[static_cast<size_t>(only_)]);
+    if (ctx.wants(0)) labels_.write_binary(ctx.out(0), row, s > (probability ? 0.5f : 0.0f));
+    const SecondClass second = probability ? SecondClass::kComplement : SecondClass::kOpposite;
+    finish(ctx, row, scores, only_ == 0 ? second : SecondClass::kNone);
+  }
+
+  TreeEnsemble trees_;
+  ClassLabels labels_;
+  PostTransform transform_;
+  std::vector<double> base_;
+  bool all_positive_ = true;
+  int32_t only_ = -1;  // of two classes, the one that all votes are for
+};
+
+Aggregate read_aggregate(const NodeContext& ctx) {
+  const std::string name = ctx.attr_string("aggregate_function", "SUM");
+  if (name == "AVERAGE") return Aggregate::kAverage;
+  if (name == "SUM") return Aggregate::kSum;
+  if (name == "MIN") return Aggregate::kMin;
+  if (name == "MAX") return Aggregate::kMax;
+  fail(ErrorCode::kInvalidModel, "unknown aggregate_function '", name, "'");
+}
+
+constexpr auto kNumbers = {DType::kFloat32, DType::kFloat64, DType::kInt32, DType::kInt64};
+
+std::unique_ptr<Op> make_regressor(NodeContext& ctx) {
+  ctx.expect_inputs(1, 1);
+  ctx.expect_dtype(0, kNumbers);
+  ctx.output(0, DType::kFloat32);
+  const int64_t targets = ctx.attr_int("n_targets", 1);
+  require(targets >= 1, ErrorCode::kInvalidModel, "n_targets = ", targets);
+  std::vector<double> base = attr_numbers(ctx, "base_values");
+  require(base.empty() || static_cast<int64_t>(base.size()) == targets, ErrorCode::kInvalidModel,
+          "base_values has ", base.size(), " elements for ", targets, " targets");
+  return std::make_unique<Regressor>(read_tree_ensemble(ctx, "target", targets), read_aggregate(ctx),
+                                     read_post_transform(ctx), std::move(base));
+}
+
+std::unique_ptr<Op> make_classifier(NodeContext& ctx) {
+  ctx.expect_inputs(1, 1);
+  ctx.expect_dtype(0, kNumbers);
+  ClassLabels labels(ctx, "classlabels_int64s", "classlabels_strings");
+  require(labels.size() > 0, ErrorCode::kInvalidModel,
+          "attribute 'classlabels_int64s' or 'classlabels_strings' is required");
+  ctx.output(0, labels.dtype());
+  ctx.output(1, DType::kFloat32);
+  const auto classes = static_cast<int64_t>(labels.size());
+  std::vector<double> base = attr_numbers(ctx, "base_values");
+  require(base.empty() || static_cast<int64_t>(base.size()) == classes || (classes == 2 && base.size() == 1),
+          ErrorCode::kInvalidModel, "base_values has ", base.size(), " elements for ", classes, " classes");
+  return std::make_unique<Classifier>(read_tree_ensemble(ctx, "class", classes), std::move(labels),
+                                      read_post_transform(ctx), std::move(base));
+}
+
+std::unique_ptr<Op> make_ensemble(NodeContext& ctx) {
+  ctx.expect_inputs(1, 1);
+  ctx.expect_dtype(0, {DType::kFloat32, DType::kFloat64, DType::kFloat16});
+  ctx.output(0, ctx.dtype(0));
+  const int64_t how = ctx.attr_int("aggregate_function", 1), transform = ctx.attr_int("post_transform", 0);
+  require(how >= 0 && how <= 3, ErrorCode::kInvalidModel, "aggregate_function = ", how);
+  require(transform >= 0 && transform <= 4, ErrorCode::kInvalidModel, "post_transform = ", transform);
+  return std::make_unique<Regressor>(read_tree_ensemble_v5(ctx), static_cast<Aggregate>(how),
+                                     static_cast<PostTransform>(transform), std::vector<double>());
+}
+
+}  // namespace
+
+std::span<const OpDef> ml_tree_ops() {
+  static constexpr OpDef kOps[] = {
+      {"ai.onnx.ml", "TreeEnsemble", 1, make_ensemble},
+      {"ai.onnx.ml", "TreeEnsembleClassifier", 1, make_classifier},
+      {"ai.onnx.ml", "TreeEnsembleRegressor", 1, make_regressor},
+  };
+  return kOps;
+}
+
+}  // namespace pyinfer

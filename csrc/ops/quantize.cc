@@ -2,11 +2,11 @@
 // DequantizeLinear:      y = (x - zero_point) * scale
 // DynamicQuantizeLinear: scale and zero_point from the range of x, then QuantizeLinear to uint8
 #include <algorithm>
-#include <cmath>
 #include <initializer_list>
 
 #include "kernels/kernel_table.h"
 #include "ops/convert.h"
+#include "ops/dynamic_quantize.h"
 #include "ops/elementwise.h"
 #include "ops/quantize_grid.h"
 
@@ -230,8 +230,6 @@ std::unique_ptr<Op> make_dequantize(NodeContext& ctx) {
   return std::make_unique<DequantizeLinear>(ctx.dtype(0), to, ctx.attr_int("axis", 1), block_size_of(ctx));
 }
 
-// scale = (max(x, 0) - min(x, 0)) / 255, or 1 / 255 when x is all zero;
-// zero_point = saturate(round(-min / scale)).
 class DynamicQuantizeLinear final : public Op {
  public:
   void plan(PlanContext& ctx) const override {
@@ -239,35 +237,17 @@ class DynamicQuantizeLinear final : public Op {
     ctx.output(0, x);
     ctx.output(1, {});
     ctx.output(2, {});
-    ctx.scratch(2 * ceil_div(x.count(), kElementwiseGrain) * static_cast<int64_t>(sizeof(float)));
+    ctx.scratch(dynamic_scratch(x.count()) * static_cast<int64_t>(sizeof(float)));
     ctx.flops(4 * x.count());
   }
 
   void run(RunContext& ctx) const override {
     const float* x = ctx.in<float>(0);
-    const int64_t n = ctx.in(0).count(), chunks = ceil_div(n, kElementwiseGrain);
-    const QuantizeKernels& k = kernels().quantize;
-    // Minima and maxima are the same however x is cut.
-    float *lows = ctx.scratch_as<float>(), *highs = lows + chunks;
-    ctx.parallel(n, kElementwiseGrain, [&](int64_t begin, int64_t end, int) {
-      const int64_t chunk = begin / kElementwiseGrain;
-      k.range_with_zero(x + begin, end - begin, lows + chunk, highs + chunk);
-    });
-    float low = 0.0f, high = 0.0f;
-    for (int64_t i = 0; i < chunks; ++i) {
-      low = std::min(low, lows[i]);
-      high = std::max(high, highs[i]);
-    }
-    const float scale = (low == high ? 1.0f : high - low) / 255.0f;
-    const float offset = std::clamp(0.0f - low / scale, 0.0f, 255.0f);
-    const int32_t zero = offset == offset ? static_cast<int32_t>(std::nearbyint(offset)) : 0;
-    if (ctx.wants(1)) *ctx.out<float>(1) = scale;
-    if (ctx.wants(2)) *ctx.out<uint8_t>(2) = static_cast<uint8_t>(zero);
-    if (!ctx.wants(0)) return;
-    uint8_t* y = ctx.out<uint8_t>(0);
-    ctx.parallel(n, kElementwiseGrain, [&](int64_t begin, int64_t end, int) {
-      k.quantize(x + begin, &scale, 0, &zero, 0, kUInt8, y + begin, end - begin);
-    });
+    const int64_t n = ctx.in(0).count();
+    const DynamicGrid grid = dynamic_grid(ctx, x, n, ctx.scratch_as<float>());
+    if (ctx.wants(1)) *ctx.out<float>(1) = grid.scale;
+    if (ctx.wants(2)) *ctx.out<uint8_t>(2) = static_cast<uint8_t>(grid.zero);
+    if (ctx.wants(0)) dynamic_quantize(ctx, grid, x, n, ctx.out<uint8_t>(0));
   }
 };
 

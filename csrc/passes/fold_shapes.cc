@@ -15,9 +15,9 @@ int64_t int_attribute(const Node& node, std::string_view name, int64_t otherwise
 
 }  // namespace
 
-void fold_shapes(GraphEdit& edit, const PassContext&) {
+void fold_shapes(GraphEdit& edit, const PassContext& ctx) {
   const Graph& graph = edit.graph();
-  if (!graph.captures.empty()) return;  // a subgraph's inputs are declared, but never checked
+  if (ctx.subgraph) return;
   for (NodeId n = 0; n < edit.num_nodes(); ++n) {
     if (edit.removed(n)) continue;
     const Node& node = edit.node(n);

@@ -8,6 +8,7 @@ namespace pyinfer {
 
 struct PassContext {
   const Limits& limits;
+  bool subgraph;  // of If, Loop ...: what its inputs declare is never checked
 };
 
 // Each leaves the outputs of the graph as they are (folds of weights: up to rounding).

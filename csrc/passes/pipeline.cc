@@ -25,15 +25,15 @@ constexpr Pass kPasses[] = {
     {"eliminate_dead_code", eliminate_dead_code},
 };
 
-void run_on(Graph& graph, const PassOptions& options) {
+void run_on(Graph& graph, const PassOptions& options, bool subgraph) {
   for (const Pass& pass : kPasses) {
     if (options.disabled.contains(pass.name)) continue;
     GraphEdit edit(graph);
-    pass.run(edit, {options.limits});
+    pass.run(edit, {options.limits, subgraph});
     edit.finish();
   }
   for (Node& node : graph.nodes)
-    for (Graph* g : subgraphs(node)) run_on(*g, options);
+    for (Graph* g : subgraphs(node)) run_on(*g, options, true);
 }
 
 }  // namespace
@@ -46,7 +46,7 @@ void run_passes(Graph& graph, const PassOptions& options) {
     for (const Pass& p : kPasses) names += join(names.empty() ? "" : ", ", p.name);
     require(known, ErrorCode::kInvalidInput, "no pass is named '", name, "'; the passes are: ", names);
   }
-  run_on(graph, options);
+  run_on(graph, options, false);
 }
 
 std::vector<std::string_view> pass_names() {

@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import onnx
 import pytest
-from nodes import assert_same, node_model
 from onnx import TensorProto, helper
 
 import pyinfer
+from nodes import assert_same, node_model
 
 RNG = np.random.default_rng(21)
 TRANSFORMS = ["NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"]
@@ -41,7 +41,9 @@ def check_ort(op, x, attributes, outputs=1, opset=3, rtol=1e-4, atol=1e-5):
 
 def random_trees(rng, trees, depth, features, votes_per_leaf, targets, positive, modes):
     """Attributes of complete and pruned trees, without the prefix of the votes."""
-    nodes = {k: [] for k in ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")}
+    nodes = {
+        k: [] for k in ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")
+    }
     nodes["missing_value_tracks_true"] = []
     votes = {k: [] for k in ("treeids", "nodeids", "ids", "weights")}
     for tree in range(trees):
@@ -66,7 +68,9 @@ def random_trees(rng, trees, depth, features, votes_per_leaf, targets, positive,
             if leaf:
                 for target in rng.choice(targets, min(votes_per_leaf, len(targets)), replace=False):
                     weight = rng.random() if positive else rng.standard_normal()
-                    for name, value in zip(votes, (tree, node, int(target), float(np.float32(weight))), strict=True):
+                    for name, value in zip(
+                        votes, (tree, node, int(target), float(np.float32(weight))), strict=True
+                    ):
                         votes[name].append(value)
             else:
                 stack += [(yes, levels - 1), (no, levels - 1)]
@@ -113,7 +117,9 @@ def test_tree_regressor_of_each_type(dtype):
         return
     x = samples(rng, 20, 5, dtype)  # ONNX Runtime takes floats only here
     got = pyinfer.load(ml_model("TreeEnsembleRegressor", x, attributes)).run({"x0": x})["y0"]
-    (want,) = ort_run(ml_model("TreeEnsembleRegressor", x.astype(np.float32), attributes), {"x0": x.astype(np.float32)})
+    (want,) = ort_run(
+        ml_model("TreeEnsembleRegressor", x.astype(np.float32), attributes), {"x0": x.astype(np.float32)}
+    )
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
@@ -201,7 +207,12 @@ def two_classes(leaves, transform, **more):
         # Votes for the second class only.
         ([(1, 1, -0.3), (2, 1, 0.9)], "LOGISTIC", [7, 9], sigmoid(np.array([[0, -0.3], [0, 0.9]]))),
         # Votes for both: the larger one wins.
-        ([(1, 0, 0.3), (1, 1, 0.4), (2, 0, 0.9), (2, 1, 0.1)], "NONE", [9, 7], np.array([[0.3, 0.4], [0.9, 0.1]])),
+        (
+            [(1, 0, 0.3), (1, 1, 0.4), (2, 0, 0.9), (2, 1, 0.1)],
+            "NONE",
+            [9, 7],
+            np.array([[0.3, 0.4], [0.9, 0.1]]),
+        ),
         ([(1, 0, 0.3), (2, 1, 0.8)], "SOFTMAX", [7, 9], softmax(np.array([[0.3, 0], [0, 0.8]]))),
     ],
 )
@@ -337,7 +348,9 @@ def test_linear_regressor(transform, dtype, bias):
     if dtype == np.float32:
         check_ort("LinearRegressor", x, attributes)
         return
-    want = ort_run(ml_model("LinearRegressor", x.astype(np.float32), attributes, opset=1), {"x0": x.astype(np.float32)})
+    want = ort_run(
+        ml_model("LinearRegressor", x.astype(np.float32), attributes, opset=1), {"x0": x.astype(np.float32)}
+    )
     got = pyinfer.load(ml_model("LinearRegressor", x, attributes, opset=1)).run({"x0": x})["y0"]
     np.testing.assert_allclose(got, want[0], rtol=1e-4, atol=1e-5)
 
@@ -386,7 +399,12 @@ def test_linear_classifier_with_one_row_of_weights(transform):
 
 @pytest.mark.parametrize(
     "change",
-    [{"coefficients": [1.0] * 5}, {"intercepts": [1.0]}, {"classlabels_ints": [1, 2, 3]}, {"post_transform": "X"}],
+    [
+        {"coefficients": [1.0] * 5},
+        {"intercepts": [1.0]},
+        {"classlabels_ints": [1, 2, 3]},
+        {"post_transform": "X"},
+    ],
 )
 def test_linear_classifier_rejects(change):
     attributes = {"coefficients": [1.0] * 6, "intercepts": [0.0, 0.0], "classlabels_ints": [0, 1]} | change

@@ -195,7 +195,6 @@ class SvmClassifier final : public Op {
     }
     starts_.push_back(count_);
     classes_ = std::max<int64_t>(static_cast<int64_t>(labels_.size()), 1);
-    all_positive_ = std::ranges::all_of(coefficients_, [](float c) { return c >= 0; });
     require(!coefficients_.empty(), ErrorCode::kInvalidModel, "attribute 'coefficients' is required");
     if (count_ > 0)
       check_vectors();
@@ -225,10 +224,7 @@ class SvmClassifier final : public Op {
                  linear_scores(x, features, scores);
                else
                  pair_scores(x, features, scores, votes);
-               if (has_probabilities()) {
-                 scores = probabilities(scores);
-                 votes.clear();
-               }
+               if (has_probabilities()) scores = probabilities(scores);
                finish(ctx, row, scores, votes);
              });
   }
@@ -298,23 +294,17 @@ class SvmClassifier final : public Op {
 
   void finish(RunContext& ctx, int64_t row, const std::vector<double>& scores,
               const std::vector<int64_t>& votes) const {
-    const auto best = static_cast<size_t>(votes.empty() ? std::ranges::max_element(scores) - scores.begin()
-                                                        : std::ranges::max_element(votes) - votes.begin());
-    const double weight = votes.empty() ? scores[best] : static_cast<double>(votes[best]);
-    if (ctx.wants(0)) write_label(ctx, row, best, weight);
+    if (ctx.wants(0) && classes_ == 1) labels_.write_binary(ctx.out(0), row, scores[0] > 0);
+    if (ctx.wants(0) && classes_ > 1) {
+      const auto best = votes.empty() ? std::ranges::max_element(scores) - scores.begin()
+                                      : std::ranges::max_element(votes) - votes.begin();
+      labels_.write(ctx.out(0), row, static_cast<size_t>(best));
+    }
     if (!ctx.wants(1)) return;
     const std::vector<float> rounded(scores.begin(), scores.end());
     const bool pair = static_cast<int64_t>(rounded.size()) != columns();
     write_scores(rounded.data(), static_cast<int64_t>(rounded.size()), transform_,
                  pair ? SecondClass::kOpposite : SecondClass::kNone, ctx.out<float>(1) + row * columns());
-  }
-
-  // With one intercept, weights of one sign make the sign of the score the answer.
-  void write_label(RunContext& ctx, int64_t row, size_t best, double weight) const {
-    const TensorView& y = ctx.out(0);
-    if (rho_.size() != 1) return labels_.write(y, row, best);
-    if (classes_ != 2) return labels_.write_binary(y, row, weight > 0);
-    labels_.write(y, row, !has_probabilities() && all_positive_ && weight >= 0.5 ? 1 : best);
   }
 
   KernelFunction kernel_;
@@ -323,7 +313,6 @@ class SvmClassifier final : public Op {
   PostTransform transform_;
   int64_t count_ = 0, classes_ = 0;
   std::vector<int64_t> starts_;  // the first vector of each class, and the end
-  bool all_positive_ = false;
 };
 
 std::unique_ptr<Op> make_regressor(NodeContext& ctx) {

@@ -109,6 +109,7 @@ void Model::check(const std::vector<Object>& inputs) const {
 
 std::optional<PlanSummary> Model::plan_summary(const std::map<std::string, std::vector<int64_t>>& shapes) {
   std::vector<Shape> input_shapes;
+  bool guessed = false;
   for (const ValueSpec& spec : inputs_) {
     if (!spec.type.is_tensor()) continue;
     if (const auto it = shapes.find(spec.name); it != shapes.end()) {
@@ -117,10 +118,19 @@ std::optional<PlanSummary> Model::plan_summary(const std::map<std::string, std::
     }
     if (!spec.shape) return std::nullopt;
     Shape shape;
-    for (const Dim& d : *spec.shape) shape.push_back(d.value >= 0 ? d.value : 1);
+    for (const Dim& d : *spec.shape) {
+      guessed |= d.value < 0;
+      shape.push_back(d.value >= 0 ? d.value : 1);
+    }
     input_shapes.push_back(shape);
   }
-  const std::shared_ptr<const Segment> segment = executor_->plan(input_shapes);
+  std::shared_ptr<const Segment> segment;
+  try {
+    segment = executor_->plan(input_shapes);
+  } catch (const Error&) {
+    if (guessed) return std::nullopt;
+    throw;
+  }
   if (!segment->needs.empty()) return std::nullopt;
   return PlanSummary{static_cast<int64_t>(segment->steps.size()), segment->arena_bytes, segment->flops};
 }

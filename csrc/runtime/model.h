@@ -60,7 +60,7 @@ class Model {
   const std::string& dump() const { return dump_; }
   const ModelSummary& summary() const { return summary_; }
   // The plan for these input shapes; dimensions that the model leaves open and `shapes` does not give are
-  // taken as 1. Nothing when shapes depend on data.
+  // taken as 1. Nothing when shapes depend on data, or when the model cannot take a dimension of 1 there.
   std::optional<PlanSummary> plan_summary(const std::map<std::string, std::vector<int64_t>>& shapes);
   Executor& executor() { return *executor_; }
 

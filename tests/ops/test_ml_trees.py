@@ -3,40 +3,18 @@
 import itertools
 
 import numpy as np
-import onnx
 import pytest
+<<<<<<< HEAD
+=======
+from ml_nodes import TRANSFORMS, check_ort, ml_model, ort_run
+from nodes import assert_same
+>>>>>>> ops-control
 from onnx import TensorProto, helper
 
 import pyinfer
 from nodes import assert_same, node_model
 
 RNG = np.random.default_rng(21)
-TRANSFORMS = ["NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"]
-ML = "ai.onnx.ml"
-
-
-def ml_model(op, x, attributes, outputs=1, opset=3):
-    model = node_model(op, [x], attributes, outputs=outputs, domain=ML, opset=opset)
-    model.opset_import[0].version = 18
-    model.ir_version = 9
-    return model
-
-
-def ort_run(model, feeds):
-    ort = pytest.importorskip("onnxruntime")
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    return ort.InferenceSession(model.SerializeToString(), options).run(None, feeds)
-
-
-def check_ort(op, x, attributes, outputs=1, opset=3, rtol=1e-4, atol=1e-5):
-    model = ml_model(op, x, attributes, outputs, opset)
-    model = onnx.shape_inference.infer_shapes(model)
-    want = ort_run(model, {"x0": x})
-    got = list(pyinfer.load(model).run({"x0": x}).values())
-    for g, w in zip(got, want, strict=True):
-        assert_same(g, w, rtol=rtol, atol=atol)
-    return got
 
 
 def random_trees(rng, trees, depth, features, votes_per_leaf, targets, positive, modes):

@@ -3,9 +3,9 @@
 import numpy as np
 import onnx
 import pytest
-from nodes import assert_same, node_model
 
 import pyinfer
+from nodes import assert_same, node_model
 
 TRANSFORMS = ["NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"]
 
@@ -33,7 +33,9 @@ def run_ml(op, inputs, attributes, outputs=1, opset=3):
 
 def check_ort(op, inputs, attributes, outputs=1, opset=3, rtol=1e-4, atol=1e-5):
     inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-    want = ort_run(ml_model(op, inputs, attributes, outputs, opset), {f"x{i}": x for i, x in enumerate(inputs)})
+    want = ort_run(
+        ml_model(op, inputs, attributes, outputs, opset), {f"x{i}": x for i, x in enumerate(inputs)}
+    )
     got = run_ml(op, inputs, attributes, outputs, opset)
     for g, w in zip(got, want, strict=True):
         assert_same(np.asarray(g), np.asarray(w), rtol=rtol, atol=atol)

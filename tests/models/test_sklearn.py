@@ -24,7 +24,14 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Binarizer, MinMaxScaler, Normalizer, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import (
+    Binarizer,
+    MinMaxScaler,
+    Normalizer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+)
 from sklearn.svm import SVC, SVR, LinearSVC, NuSVC, OneClassSVM
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -105,7 +112,9 @@ def test_regressor(estimator):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("estimator", [OneClassSVM(), IsolationForest(n_estimators=5, random_state=0)], ids=name)
+@pytest.mark.parametrize(
+    "estimator", [OneClassSVM(), IsolationForest(n_estimators=5, random_state=0)], ids=name
+)
 def test_outliers(estimator):
     x = np.random.default_rng(0).standard_normal((60, 4)).astype(np.float32)
     estimator.fit(x)
@@ -115,7 +124,9 @@ def test_outliers(estimator):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler(), Normalizer("l1"), Binarizer(threshold=0.2)], ids=name)
+@pytest.mark.parametrize(
+    "scaler", [StandardScaler(), MinMaxScaler(), Normalizer("l1"), Binarizer(threshold=0.2)], ids=name
+)
 def test_preprocessing(scaler):
     x = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
     scaler.fit(x)
@@ -131,6 +142,8 @@ def test_categories(encoder):
     encoder.fit(x)
     from skl2onnx.common.data_types import StringTensorType
 
-    onnx_model = to_onnx(encoder, initial_types=[("x", StringTensorType([None, 2]))], target_opset={"": 18, "ai.onnx.ml": 3})
+    onnx_model = to_onnx(
+        encoder, initial_types=[("x", StringTensorType([None, 2]))], target_opset={"": 18, "ai.onnx.ml": 3}
+    )
     (got,) = pyinfer.load(onnx_model).run({"x": x}).values()
     np.testing.assert_allclose(got, encoder.transform(x))

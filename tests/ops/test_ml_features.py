@@ -3,11 +3,11 @@
 import numpy as np
 import onnx
 import pytest
-from ml_nodes import check_ort, ml_model, ort_run, run_ml
-from nodes import assert_same
 from onnx import TensorProto, helper
 
 import pyinfer
+from ml_nodes import check_ort, ml_model, ort_run, run_ml
+from nodes import assert_same
 
 RNG = np.random.default_rng(41)
 NUMBERS = [np.float32, np.float64, np.int32, np.int64]
@@ -20,7 +20,10 @@ def values(dtype, *shape):
 @pytest.mark.parametrize("dtype", NUMBERS)
 @pytest.mark.parametrize("wide", [False, True])
 def test_scaler(dtype, wide):
-    attributes = {"offset": [0.5, -1.0, 2.0] if wide else [0.5], "scale": [2.0, 0.25, -1.0] if wide else [3.0]}
+    attributes = {
+        "offset": [0.5, -1.0, 2.0] if wide else [0.5],
+        "scale": [2.0, 0.25, -1.0] if wide else [3.0],
+    }
     for shape in [(4, 3), (1, 3), (0, 3), (3,)]:
         x = values(dtype, *shape)
         (got,) = run_ml("Scaler", x, attributes)
@@ -82,7 +85,11 @@ def test_feature_vectorizer():
     want = np.concatenate([inputs[0], inputs[1][:, :3], inputs[2], np.zeros((3, 1))], axis=1)
     assert_same(got, want.astype(np.float32))
     with pytest.raises(pyinfer.InvalidInput, match="rows"):
-        run_ml("FeatureVectorizer", [values(np.float32, 3, 2), values(np.float32, 2, 2)], {"inputdimensions": [2, 2]})
+        run_ml(
+            "FeatureVectorizer",
+            [values(np.float32, 3, 2), values(np.float32, 2, 2)],
+            {"inputdimensions": [2, 2]},
+        )
 
 
 @pytest.mark.parametrize("dtype", [*NUMBERS, object])
@@ -150,13 +157,22 @@ def test_label_encoder_takes_the_last_of_equal_keys():
 
 def test_label_encoder_1():
     attributes = {"classes_strings": ["a", "b"], "default_int64": -5, "default_string": "?"}
-    assert_same(run_ml("LabelEncoder", np.array(["b", "x"], object), attributes, opset=1)[0], np.array([1, -5]))
-    assert_same(run_ml("LabelEncoder", np.array([1, 2]), attributes, opset=1)[0], np.array(["b", "?"], object))
+    assert_same(
+        run_ml("LabelEncoder", np.array(["b", "x"], object), attributes, opset=1)[0], np.array([1, -5])
+    )
+    assert_same(
+        run_ml("LabelEncoder", np.array([1, 2]), attributes, opset=1)[0], np.array(["b", "?"], object)
+    )
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"values_int64s": [1]}, {"keys_strings": ["a", "b"]}, {"keys_int64s": None}, {"values_floats": [1.0, 2.0]}],
+    [
+        {"values_int64s": [1]},
+        {"keys_strings": ["a", "b"]},
+        {"keys_int64s": None},
+        {"values_floats": [1.0, 2.0]},
+    ],
 )
 def test_label_encoder_rejects(change):
     attributes = {"keys_int64s": [1, 2], "values_int64s": [5, 6]} | change
@@ -166,7 +182,12 @@ def test_label_encoder_rejects(change):
 
 
 def test_category_mapper():
-    attributes = {"cats_strings": ["x", "y"], "cats_int64s": [10, 20], "default_int64": -1, "default_string": "?"}
+    attributes = {
+        "cats_strings": ["x", "y"],
+        "cats_int64s": [10, 20],
+        "default_int64": -1,
+        "default_string": "?",
+    }
     check_ort("CategoryMapper", np.array([["x", "z"]], object), attributes, opset=1)
     check_ort("CategoryMapper", np.array([20, 3]), attributes, opset=1)
 
@@ -206,7 +227,9 @@ def map_model(op, key, value, attributes):
 )
 def test_dict_vectorizer(key, value, vocabulary, given, want):
     name = "string_vocabulary" if key == "STRING" else "int64_vocabulary"
-    model = map_model("DictVectorizer", getattr(TensorProto, key), getattr(TensorProto, value), {name: vocabulary})
+    model = map_model(
+        "DictVectorizer", getattr(TensorProto, key), getattr(TensorProto, value), {name: vocabulary}
+    )
     assert_same(pyinfer.load(model).run({"m": given})["y"], want)
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from ml_nodes import check_ort, ml_model, run_ml
 
 import pyinfer
+from ml_nodes import check_ort, ml_model, run_ml
 
 KERNELS = ["LINEAR", "POLY", "RBF", "SIGMOID"]
 RNG = np.random.default_rng(31)

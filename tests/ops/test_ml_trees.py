@@ -4,15 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-<<<<<<< HEAD
-=======
-from ml_nodes import TRANSFORMS, check_ort, ml_model, ort_run
-from nodes import assert_same
->>>>>>> ops-control
 from onnx import TensorProto, helper
 
 import pyinfer
-from nodes import assert_same, node_model
+from ml_nodes import TRANSFORMS, check_ort, ml_model, ort_run
+from nodes import assert_same
 
 RNG = np.random.default_rng(21)
 

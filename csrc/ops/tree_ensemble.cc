@@ -131,9 +131,9 @@ TreeEnsemble read_tree_ensemble(const NodeContext& ctx, const std::string& votes
   };
   for (size_t i = 0; i < count; ++i) {
     TreeStep n{.value = values[i],
-           .feature = features[i],
-           .mode = parse_mode(modes[i]),
-           .missing_is_yes = missing[i] != 0};
+               .feature = features[i],
+               .mode = parse_mode(modes[i]),
+               .missing_is_yes = missing[i] != 0};
     if (n.mode == Mode::kLeaf) {
       n.yes = static_cast<int32_t>(e.votes.size());
       if (const auto it = by_leaf.find({trees[i], nodes[i]}); it != by_leaf.end())

@@ -82,9 +82,8 @@ def main() -> None:
                     call()
                 times[name].append((time.perf_counter() - start) / repeats)
         ort, ours = (float(np.median(times[name])) for name in ("onnxruntime", "pyinfer"))
-        print(
-            f"{rows} rows: onnxruntime {ort * 1e6:.1f} us, pyinfer {ours * 1e6:.1f} us, ratio {ort / ours:.2f}"
-        )
+        print(f"{rows} rows: onnxruntime {ort * 1e6:.1f} us, pyinfer {ours * 1e6:.1f} us, ", end="")
+        print(f"ratio {ort / ours:.2f}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
 #include "base/math.h"
 #include "ops/elements.h"
 #include "ops/ml_scores.h"
-#include "ops/tree_ensemble.h"
+#include "ops/tree_walker.h"
 
 namespace pyinfer {
 namespace {
@@ -15,7 +15,7 @@ namespace {
 enum class Aggregate { kAverage, kSum, kMin, kMax };
 
 // Rows that one worker walks through one tree before the next, so that the tree stays in its cache.
-constexpr int64_t kBlockRows = 32;
+constexpr int64_t kBlockRows = 128;
 
 struct Votes {
   std::vector<double> score;
@@ -40,38 +40,58 @@ struct Votes {
   }
 };
 
-// Votes for the rows [begin, end), those of row r at (r - begin) * targets. Trees in ascending order.
-template <class T>
-void count_votes(const TreeEnsemble& e, Aggregate how, const T* x, int64_t features, int64_t begin,
-                 int64_t end, Votes& votes) {
-  votes.reset((end - begin) * e.targets);
-  for (int32_t root : e.roots)
-    for (int64_t r = begin; r < end; ++r) {
-      const TreeEnsemble::Node& leaf = e.walk(root, x + r * features);
-      for (int32_t v = leaf.yes; v < leaf.no; ++v) {
-        const TreeEnsemble::Vote& vote = e.votes[static_cast<size_t>(v)];
-        votes.add(static_cast<size_t>((r - begin) * e.targets + vote.target), vote.weight, how);
-      }
-    }
-  if (how == Aggregate::kAverage)
-    for (double& s : votes.score) s /= static_cast<double>(std::max<size_t>(e.roots.size(), 1));
-}
-
-void count_votes(const TreeEnsemble& e, Aggregate how, const TensorView& x, int64_t features, int64_t begin,
-                 int64_t end, Votes& votes) {
-  switch (x.dtype) {
-    case DType::kFloat32: return count_votes(e, how, x.as<float>(), features, begin, end, votes);
-    case DType::kFloat64: return count_votes(e, how, x.as<double>(), features, begin, end, votes);
-    case DType::kInt32: return count_votes(e, how, x.as<int32_t>(), features, begin, end, votes);
-    case DType::kInt64: return count_votes(e, how, x.as<int64_t>(), features, begin, end, votes);
-    default: {
-      std::vector<float> rows(static_cast<size_t>((end - begin) * features));
-      const float* from =
-          load_as<float>(x.dtype, x.data, begin * features, (end - begin) * features, rows.data());
-      return count_votes(e, how, from, features, 0, end - begin, votes);
-    }
+// The trees of an operator, laid out for the type in which its features are compared.
+class Trees {
+ public:
+  Trees(TreeEnsemble ensemble, DType features)
+      : ensemble_(std::make_unique<const TreeEnsemble>(std::move(ensemble))),
+        single_(features == DType::kFloat32 || features == DType::kFloat16) {
+    if (single_)
+      floats_ = TreeWalker<float>(*ensemble_);
+    else
+      doubles_ = TreeWalker<double>(*ensemble_);
   }
-}
+  const TreeEnsemble& operator*() const { return *ensemble_; }
+  const TreeEnsemble* operator->() const { return ensemble_.get(); }
+
+  // Votes for the rows [begin, end), those of row r at (r - begin) * targets. Trees in ascending order.
+  void count_votes(Aggregate how, const TensorView& x, int64_t features, int64_t begin, int64_t end,
+                   Votes& votes) const {
+    votes.reset((end - begin) * ensemble_->targets);
+    if (single_)
+      count(floats_, how, x, features, begin, end, votes);
+    else
+      count(doubles_, how, x, features, begin, end, votes);
+    if (how != Aggregate::kAverage) return;
+    for (double& s : votes.score) s /= static_cast<double>(std::max<size_t>(ensemble_->roots.size(), 1));
+  }
+
+ private:
+  template <class T>
+  void count(const TreeWalker<T>& walker, Aggregate how, const TensorView& x, int64_t features, int64_t begin,
+             int64_t end, Votes& votes) const {
+    const int64_t rows = end - begin;
+    std::vector<T> converted(x.dtype == DTypeOf<T>::value ? 0 : static_cast<size_t>(rows * features));
+    const T* from = converted.data();
+    if constexpr (std::is_same_v<T, double>) {
+      from = x.dtype == DType::kFloat64 ? x.as<double>() + begin * features : from;
+      if (!converted.empty()) load_features(x, begin * features, rows * features, converted.data());
+    } else {
+      from = load_as<T>(x.dtype, x.data, begin * features, rows * features, converted.data());
+    }
+    walker.leaves(from, rows, features, [&](int64_t row, const TreeEnsemble::Node& leaf) {
+      for (int32_t v = leaf.yes; v < leaf.no; ++v) {
+        const TreeEnsemble::Vote& vote = ensemble_->votes[static_cast<size_t>(v)];
+        votes.add(static_cast<size_t>(row * ensemble_->targets + vote.target), vote.weight, how);
+      }
+    });
+  }
+
+  std::unique_ptr<const TreeEnsemble> ensemble_;  // at a fixed address, for the walkers
+  bool single_;
+  TreeWalker<float> floats_;
+  TreeWalker<double> doubles_;
+};
 
 void check_features(const TreeEnsemble& e, const RowShape& s) {
   require(s.features >= e.features, ErrorCode::kInvalidInput, "the trees use ", e.features, " features, got ",
@@ -80,13 +100,13 @@ void check_features(const TreeEnsemble& e, const RowShape& s) {
 
 // Calls f(begin, end, votes) for blocks of rows.
 template <class F>
-void for_blocks(const RunContext& ctx, const TreeEnsemble& e, Aggregate how, F&& f) {
+void for_blocks(const RunContext& ctx, const Trees& trees, Aggregate how, F&& f) {
   const RowShape s = row_shape(ctx.in(0).shape);
   ctx.parallel(ceil_div(s.rows, kBlockRows), 1, [&](int64_t first, int64_t last, int) {
     Votes votes;
     for (int64_t b = first; b < last; ++b) {
       const int64_t begin = b * kBlockRows, end = std::min(s.rows, begin + kBlockRows);
-      count_votes(e, how, ctx.in(0), s.features, begin, end, votes);
+      trees.count_votes(how, ctx.in(0), s.features, begin, end, votes);
       f(begin, end, votes);
     }
   });
@@ -94,17 +114,17 @@ void for_blocks(const RunContext& ctx, const TreeEnsemble& e, Aggregate how, F&&
 
 class Regressor final : public Op {
  public:
-  Regressor(TreeEnsemble trees, Aggregate how, PostTransform transform, std::vector<double> base)
+  Regressor(Trees trees, Aggregate how, PostTransform transform, std::vector<double> base)
       : trees_(std::move(trees)), how_(how), transform_(transform), base_(std::move(base)) {}
 
   void plan(PlanContext& ctx) const override {
     const RowShape s = row_shape(ctx.shape(0));
-    check_features(trees_, s);
-    ctx.output(0, {s.rows, trees_.targets});
+    check_features(*trees_, s);
+    ctx.output(0, {s.rows, trees_->targets});
   }
   void run(RunContext& ctx) const override {
     for_blocks(ctx, trees_, how_, [&](int64_t begin, int64_t end, Votes& votes) {
-      const int64_t n = trees_.targets;
+      const int64_t n = trees_->targets;
       for (int64_t r = begin; r < end; ++r) {
         double* scores = votes.score.data() + (r - begin) * n;
         for (size_t t = 0; t < base_.size(); ++t) scores[t] += base_[t];
@@ -119,11 +139,11 @@ class Regressor final : public Op {
  private:
   template <class T>
   void write(T* scores, const TensorView& y, int64_t row) const {
-    apply_post_transform(transform_, scores, trees_.targets);
-    store_as(y.dtype, y.data, row * trees_.targets, trees_.targets, scores);
+    apply_post_transform(transform_, scores, trees_->targets);
+    store_as(y.dtype, y.data, row * trees_->targets, trees_->targets, scores);
   }
 
-  TreeEnsemble trees_;
+  Trees trees_;
   Aggregate how_;
   PostTransform transform_;
   std::vector<double> base_;  // by target, or empty
@@ -131,27 +151,27 @@ class Regressor final : public Op {
 
 class Classifier final : public Op {
  public:
-  Classifier(TreeEnsemble trees, ClassLabels labels, PostTransform transform, std::vector<double> base)
+  Classifier(Trees trees, ClassLabels labels, PostTransform transform, std::vector<double> base)
       : trees_(std::move(trees)), labels_(std::move(labels)), transform_(transform), base_(std::move(base)) {
     std::set<int32_t> named;
-    for (const auto& v : trees_.votes) {
+    for (const auto& v : trees_->votes) {
       named.insert(v.target);
       all_positive_ = all_positive_ && v.weight >= 0;
     }
-    if (trees_.targets == 2 && named.size() == 1) only_ = *named.begin();
+    if (trees_->targets == 2 && named.size() == 1) only_ = *named.begin();
     // A lone base value belongs to the class that is voted for.
     if (only_ == 1 && base_.size() == 1) base_.insert(base_.begin(), 0.0);
   }
 
   void plan(PlanContext& ctx) const override {
     const RowShape s = row_shape(ctx.shape(0));
-    check_features(trees_, s);
+    check_features(*trees_, s);
     if (ctx.wants(0)) ctx.output(0, {s.rows});
     if (ctx.wants(1)) ctx.output(1, {s.rows, columns()});
   }
   void run(RunContext& ctx) const override {
     for_blocks(ctx, trees_, Aggregate::kSum, [&](int64_t begin, int64_t end, const Votes& votes) {
-      const int64_t n = trees_.targets;
+      const int64_t n = trees_->targets;
       for (int64_t r = begin; r < end; ++r) {
         std::vector<double> scores(votes.score.begin() + (r - begin) * n,
                                    votes.score.begin() + (r - begin + 1) * n);
@@ -168,7 +188,7 @@ class Classifier final : public Op {
   }
 
  private:
-  int64_t columns() const { return trees_.targets; }
+  int64_t columns() const { return trees_->targets; }
 
   void finish(RunContext& ctx, int64_t row, const std::vector<double>& scores, SecondClass second) const {
     if (!ctx.wants(1)) return;
@@ -202,7 +222,7 @@ class Classifier final : public Op {
     finish(ctx, row, scores, only_ == 0 ? second : SecondClass::kNone);
   }
 
-  TreeEnsemble trees_;
+  Trees trees_;
   ClassLabels labels_;
   PostTransform transform_;
   std::vector<double> base_;
@@ -230,8 +250,8 @@ std::unique_ptr<Op> make_regressor(NodeContext& ctx) {
   std::vector<double> base = attr_numbers(ctx, "base_values");
   require(base.empty() || static_cast<int64_t>(base.size()) == targets, ErrorCode::kInvalidModel,
           "base_values has ", base.size(), " elements for ", targets, " targets");
-  return std::make_unique<Regressor>(read_tree_ensemble(ctx, "target", targets), read_aggregate(ctx),
-                                     read_post_transform(ctx), std::move(base));
+  return std::make_unique<Regressor>(Trees(read_tree_ensemble(ctx, "target", targets), ctx.dtype(0)),
+                                     read_aggregate(ctx), read_post_transform(ctx), std::move(base));
 }
 
 std::unique_ptr<Op> make_classifier(NodeContext& ctx) {
@@ -246,8 +266,8 @@ std::unique_ptr<Op> make_classifier(NodeContext& ctx) {
   std::vector<double> base = attr_numbers(ctx, "base_values");
   require(base.empty() || static_cast<int64_t>(base.size()) == classes || (classes == 2 && base.size() == 1),
           ErrorCode::kInvalidModel, "base_values has ", base.size(), " elements for ", classes, " classes");
-  return std::make_unique<Classifier>(read_tree_ensemble(ctx, "class", classes), std::move(labels),
-                                      read_post_transform(ctx), std::move(base));
+  return std::make_unique<Classifier>(Trees(read_tree_ensemble(ctx, "class", classes), ctx.dtype(0)),
+                                      std::move(labels), read_post_transform(ctx), std::move(base));
 }
 
 std::unique_ptr<Op> make_ensemble(NodeContext& ctx) {
@@ -257,8 +277,9 @@ std::unique_ptr<Op> make_ensemble(NodeContext& ctx) {
   const int64_t how = ctx.attr_int("aggregate_function", 1), transform = ctx.attr_int("post_transform", 0);
   require(how >= 0 && how <= 3, ErrorCode::kInvalidModel, "aggregate_function = ", how);
   require(transform >= 0 && transform <= 4, ErrorCode::kInvalidModel, "post_transform = ", transform);
-  return std::make_unique<Regressor>(read_tree_ensemble_v5(ctx), static_cast<Aggregate>(how),
-                                     static_cast<PostTransform>(transform), std::vector<double>());
+  return std::make_unique<Regressor>(Trees(read_tree_ensemble_v5(ctx), ctx.dtype(0)),
+                                     static_cast<Aggregate>(how), static_cast<PostTransform>(transform),
+                                     std::vector<double>());
 }
 
 }  // namespace

@@ -92,7 +92,7 @@ class DeformConv final : public Op {
     const DeformInputs<float> in{wide(ctx, 0), wide(ctx, 1), wide(ctx, 2), wide(ctx, 3), wide(ctx, 4)};
     const bool half = is_half(dtype_);
     float* y = half ? at<float>(ctx, state.y_wide) : ctx.out<float>(0);
-    if (!is_empty_sum(s)) pack_conv_weights(s, in.weights, at<float>(ctx, state.packed));
+    pack_conv_weights(s, in.weights, at<float>(ctx, state.packed));
     const int64_t pixels = spatial_size(s.window.output, s.window.rank);
     for (int64_t n = 0; n < s.batch; ++n) {
       float* columns = at<float>(ctx, state.columns);
@@ -124,7 +124,7 @@ class DeformConv final : public Op {
       if (ctx.has(i)) state.wide[i] = layout.take(ctx.shape(i).count(), size);
     state.columns = layout.take(Shape({pixels, taps(s), s.in_channels}).count(), size);
     if (dtype_ == DType::kFloat64) return layout.bytes();
-    state.packed = layout.take(is_empty_sum(s) ? 0 : packed_conv_weights_size(s), size);
+    state.packed = layout.take(packed_conv_weights_size(s), size);
     state.y_last = layout.take(pixels * s.out_channels, size);
     if (is_half(dtype_)) state.y_wide = layout.take(pixels * s.out_channels * s.batch, size);
     return layout.bytes();

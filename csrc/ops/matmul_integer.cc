@@ -1,5 +1,8 @@
 // MatMulInteger: Y = (A - a_zero)(B - b_zero) in int32, exact.
-// QLinearMatMul: Y = saturate(round(a_scale b_scale / y_scale * that) + y_zero).
+// QLinearMatMul: Y = saturate(round(a_scale b_scale / y_scale * that) + y_zero); where an operand is of a
+// float8 type, the product is one of float32.
+#include "kernels/kernel_table.h"
+#include "ops/convert.h"
 #include "ops/integer_product.h"
 
 namespace pyinfer {
@@ -103,6 +106,105 @@ class IntegerMatMul final : public Op {
   IntegerProduct product_;
 };
 
+// QLinearMatMul with a float8 among the types of A, B and Y.
+class Float8MatMul final : public Op {
+ public:
+  Float8MatMul() : product_(DType::kFloat32, false, 1.0f, nullptr) {}
+
+  void plan(PlanContext& ctx) const override {
+    const Inputs& in = kQuantizedInputs;
+    MatMulShape shape = matmul_shape(ctx.shape(in.a), ctx.shape(in.b), false, false);
+    ctx.output(0, shape.output);
+    auto state = std::make_unique<Float8State>();
+    ScratchLayout layout;
+    for (int side : {0, 1}) {
+      const int input = side == 0 ? in.a : in.b;
+      Side& s = state->sides[side];
+      s.zeros = LineValues(ctx.shape(input + 2), ctx.shape(input), side == 0);
+      s.scales = LineValues(ctx.shape(input + 1), ctx.shape(input), side == 0);
+      s.zero_at = layout.take(s.zeros.count(), sizeof(float));
+      s.scale_at = layout.take(s.scales.count(), sizeof(float));
+      s.values_at = layout.take(ctx.shape(input).count(), sizeof(float));
+    }
+    for (int i : {in.y_scale, in.y_zero})
+      require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " of shape ",
+              ctx.shape(i).str(), ", expected one value");
+    state->product.shape = std::move(shape.product);
+    state->sums = layout.take(shape.output.count(), sizeof(float));
+    product_.plan(state->product, layout);
+    ctx.scratch(layout.bytes());
+    ctx.state(std::move(state));
+  }
+
+  void run(RunContext& ctx) const override {
+    if (ctx.out(0).count() == 0) return;
+    const auto& state = ctx.state<Float8State>();
+    const ProductShape& p = state.product.shape;
+    load(ctx, kQuantizedInputs.a, state.sides[0], p.m, p.k, true);
+    load(ctx, kQuantizedInputs.b, state.sides[1], p.n, p.k, false);
+    float* sums = at(ctx, state.sums);
+    product_.run(ctx, state.product, at(ctx, state.sides[0].values_at), at(ctx, state.sides[1].values_at),
+                 sums, {});
+    const float *a = at(ctx, state.sides[0].scale_at), *b = at(ctx, state.sides[1].scale_at);
+    const bool one_a = state.sides[0].scales.one(), one_b = state.sides[1].scales.one();
+    const float y_scale = scale_at(ctx.in(kQuantizedInputs.y_scale), 0);
+    float zero = 0.0f;
+    convert(ctx.out(0).dtype, ctx.in(kQuantizedInputs.y_zero).data, DType::kFloat32, &zero, 1);
+    for (int64_t i = 0; i < p.count(); ++i) {
+      const int64_t a_line = p.a[static_cast<size_t>(i)] * p.m, b_line = p.b[static_cast<size_t>(i)] * p.n;
+      for (int64_t row = 0; row < p.m; ++row)
+        for (int64_t j = 0; j < p.n; ++j, ++sums)
+          *sums = *sums * (a[one_a ? 0 : a_line + row] * b[one_b ? 0 : b_line + j] / y_scale);
+    }
+    store(ctx, at(ctx, state.sums), zero);
+  }
+
+ private:
+  struct Side {
+    LineValues zeros, scales;
+    int64_t zero_at = 0, scale_at = 0, values_at = 0;  // offsets in scratch
+  };
+  struct Float8State : StepState {
+    Side sides[2];
+    ProductState product;
+    int64_t sums = 0;
+  };
+
+  static float* at(const RunContext& ctx, int64_t offset) {
+    return reinterpret_cast<float*>(ctx.scratch() + offset);
+  }
+
+  // An operand as float32 less its zero points; a row of A, or a column of B, is a line.
+  static void load(const RunContext& ctx, int input, const Side& side, int64_t lines, int64_t k, bool rows) {
+    const TensorView &x = ctx.in(input), &zero = ctx.in(input + 2);
+    float *values = at(ctx, side.values_at), *zeros = at(ctx, side.zero_at);
+    convert(x.dtype, x.data, DType::kFloat32, values, x.count());
+    side.zeros.expand(zeros, [&](int64_t i) {
+      float v;
+      convert(zero.dtype, zero.as<std::byte>() + i, DType::kFloat32, &v, 1);
+      return v;
+    });
+    side.scales.expand(at(ctx, side.scale_at), [&](int64_t i) { return scale_at(ctx.in(input + 1), i); });
+    for (int64_t i = 0; i < x.count(); ++i) {
+      const int64_t line = rows ? i / k : i / (k * lines) * lines + i % lines;
+      values[i] -= zeros[side.zeros.one() ? 0 : line];
+    }
+  }
+
+  // y = saturate(x + zero) in the type of Y, integers rounded first.
+  static void store(const RunContext& ctx, float* x, float zero) {
+    const TensorView& y = ctx.out(0);
+    const float one = 1.0f;
+    const auto integer_zero = static_cast<int32_t>(zero);
+    if (dtype_is_integer(y.dtype))
+      return kernels().quantize.quantize(x, &one, 0, &integer_zero, 0, y.dtype, y.data, y.count());
+    for (int64_t i = 0; i < y.count(); ++i) x[i] += zero;
+    convert(DType::kFloat32, x, y.dtype, y.data, y.count(), {.saturate = true});
+  }
+
+  MatrixProduct product_;
+};
+
 std::unique_ptr<Op> make_matmul_integer(NodeContext& ctx) {
   ctx.expect_inputs(2, 4);
   for (int i : {0, 1}) {
@@ -116,13 +218,19 @@ std::unique_ptr<Op> make_matmul_integer(NodeContext& ctx) {
 std::unique_ptr<Op> make_qlinear_matmul(NodeContext& ctx) {
   ctx.expect_inputs(8, 8);
   const Inputs& in = kQuantizedInputs;
-  for (int i : {in.a, in.b, in.y_zero}) ctx.expect_dtype(i, {DType::kInt8, DType::kUInt8});
+  bool bytes = true;
+  for (int i : {in.a, in.b, in.y_zero}) {
+    ctx.expect_dtype(i, {DType::kInt8, DType::kUInt8, DType::kFloat8E4M3FN, DType::kFloat8E4M3FNUZ,
+                         DType::kFloat8E5M2, DType::kFloat8E5M2FNUZ});
+    bytes = bytes && dtype_is_integer(ctx.dtype(i));
+  }
   for (int i : {in.a, in.b}) ctx.expect_same_dtype(i, i + 2);
   for (int i : {in.a_scale, in.b_scale, in.y_scale}) {
     ctx.expect_dtype(i, {DType::kFloat32, DType::kFloat16, DType::kBFloat16});
     ctx.expect_same_dtype(in.a_scale, i);
   }
   ctx.output(0, ctx.dtype(in.y_zero));
+  if (!bytes) return std::make_unique<Float8MatMul>();
   return std::make_unique<IntegerMatMul>(ctx, in);
 }
 

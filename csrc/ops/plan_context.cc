@@ -1,5 +1,7 @@
 #include "ops/plan_context.h"
 
+#include <algorithm>
+
 #include "base/math.h"
 
 namespace pyinfer {
@@ -9,7 +11,11 @@ void PlanContext::output(int i, const Shape& shape) {
   if (!wants(i)) return;
   PlanValue& out = outputs_[static_cast<size_t>(i)];
   const auto bytes = checked_mul(shape.count(), static_cast<int64_t>(dtype_size(out.type.dtype)));
-  require(bytes && *bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "output ", i, " of shape ",
+  // An empty tensor must still have strides: NumPy refuses one whose other dimensions overflow.
+  auto spread = std::optional<int64_t>(1);
+  for (int64_t d : shape.dims()) spread = spread ? checked_mul(*spread, std::max<int64_t>(d, 1)) : spread;
+  spread = spread ? checked_mul(*spread, static_cast<int64_t>(dtype_size(out.type.dtype))) : spread;
+  require(spread && bytes && *bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "output ", i, " of shape ",
           shape.str(), " would exceed max_tensor_bytes=", limits_.max_tensor_bytes);
   out.shape = shape;
   out.shape_known = true;

@@ -51,14 +51,16 @@ struct Tiling {
 
   // `cost` is that of one panel of one row, in multiply-adds.
   Tiling(int64_t rows_, int64_t panels_, int64_t cost) : rows(rows_), panels(panels_) {
-    // Weights pass through the caches once per tile of rows, and a row of A once per tile of panels.
-    constexpr int64_t kRows = 192, kGoal = int64_t{1} << 20;
-    row_step = std::min(rows, kRows);
+    // Weights pass through the caches once per tile of rows, and a row of A once per tile of panels. Row
+    // tiles are even, and a multiple of what the kernels take at once.
+    constexpr int64_t kRows = 192, kUnit = 12, kPanels = 4, kGoal = int64_t{1} << 20;
+    row_step =
+        rows > kRows ? round_up(ceil_div(rows, ceil_div(rows, kRows)), kUnit) : std::max<int64_t>(rows, 1);
     panel_step =
-        std::clamp<int64_t>(kGoal / std::max<int64_t>(row_step * cost, 1), 1, std::max<int64_t>(panels, 1));
-    if (row_step == kRows) panel_step = std::clamp<int64_t>(panel_step, std::min<int64_t>(panels, 4), panels);
-    row_tiles = row_step > 0 ? ceil_div(rows, row_step) : 0;
-    panel_tiles = panels > 0 ? ceil_div(panels, panel_step) : 0;
+        std::max<int64_t>(kGoal / std::max<int64_t>(row_step * cost, 1), row_step > kRows / 2 ? kPanels : 1);
+    panel_step = std::clamp<int64_t>(panel_step, 1, std::max<int64_t>(panels, 1));
+    row_tiles = ceil_div(rows, row_step);
+    panel_tiles = ceil_div(panels, panel_step);
   }
   int64_t count() const { return row_tiles * panel_tiles; }
   int64_t row_begin(int64_t t) const { return t / panel_tiles * row_step; }

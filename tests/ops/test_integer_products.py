@@ -113,6 +113,37 @@ def test_qlinear_matmul(case: Any, types: Any, scale_type: Any) -> None:
     assert y.dtype == types[2]
 
 
+FLOAT8 = [
+    ml_dtypes.float8_e4m3fn,
+    ml_dtypes.float8_e4m3fnuz,
+    ml_dtypes.float8_e5m2,
+    ml_dtypes.float8_e5m2fnuz,
+]
+
+
+@pytest.mark.parametrize("dtype", FLOAT8, ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("case", [c for c in MATMUL[:9] if c[2] is not None], ids=str)
+@pytest.mark.parametrize("y_type", [None, np.int8])
+def test_qlinear_matmul_float8(case: Any, dtype: Any, y_type: Any) -> None:
+    rng = np.random.default_rng(6)
+    a, b, a_zero, b_zero = (rng.standard_normal(s).astype(dtype) for s in case)
+    a_scale, b_scale = ((0.5 + rng.random(s)).astype(np.float32) for s in case[2:])
+    y_scale, y_zero = np.asarray(0.25, np.float32), np.asarray(2, y_type or dtype)
+    inputs = [a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero]
+    (y,) = run(node_model("QLinearMatMul", inputs), inputs)
+    wide = [np.asarray(x, np.float64) for x in inputs]
+    rows, row_zero = (x[:, None] if x.ndim == 1 and x.size > 1 else x for x in (wide[1], wide[2]))
+    want = ((wide[0] - row_zero) @ (wide[3] - wide[5])) * (rows * wide[4] / wide[6])
+    assert y.dtype == y_zero.dtype and y.shape == want.shape
+    if y_type:
+        near = np.clip(np.rint(want) + 2, -128, 127)
+        assert np.max(np.abs(y.astype(np.int64) - near), initial=0) <= 1
+        return
+    most = float(ml_dtypes.finfo(dtype).max)
+    # Half a unit in the last place of the format.
+    np.testing.assert_allclose(y.astype(np.float64), np.clip(want + 2, -most, most), rtol=0.13, atol=0.01)
+
+
 def test_rounds_ties_to_even_and_saturates() -> None:
     a = np.array([[1], [3], [5], [-1], [-3], [127], [-128]], np.int8)
     one = np.array([[1]], np.int8)

@@ -8,6 +8,7 @@
 #include "kernels/conv_transpose.h"
 #include "kernels/convert.h"
 #include "kernels/elementwise.h"
+#include "kernels/extreme.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_bits.h"
 #include "kernels/gemm_s8.h"
@@ -25,6 +26,7 @@ struct KernelTable {
   const char* name;
   ConvertKernels convert;
   ElementwiseKernels elementwise;
+  ExtremeKernels extreme;
   GemmKernels gemm;
   ConvKernels conv;
   ConvTransposeKernels conv_transpose;

@@ -43,6 +43,13 @@ bool is_element(int64_t bytes) {
   return bytes <= 16 && (bytes & (bytes - 1)) == 0;
 }
 
+// Makes dimension `d` number `to`, which comes after it.
+void move_dim(CopyPlan& p, int d, int to) {
+  std::rotate(p.dims + d, p.dims + d + 1, p.dims + to + 1);
+  std::rotate(p.src_strides + d, p.src_strides + d + 1, p.src_strides + to + 1);
+  std::rotate(p.dst_strides + d, p.dst_strides + d + 1, p.dst_strides + to + 1);
+}
+
 // Moves the dimension that is contiguous in src next to the last one. False when there is none.
 bool find_tiles(CopyPlan& p) {
   const int last = p.rank - 1;
@@ -50,10 +57,16 @@ bool find_tiles(CopyPlan& p) {
   int d = last - 1;
   while (d >= 0 && p.src_strides[d] != p.run) --d;
   if (d < 0) return false;
-  std::rotate(p.dims + d, p.dims + d + 1, p.dims + last);
-  std::rotate(p.src_strides + d, p.src_strides + d + 1, p.src_strides + last);
-  std::rotate(p.dst_strides + d, p.dst_strides + d + 1, p.dst_strides + last);
+  move_dim(p, d, last - 1);
   return true;
+}
+
+// A short last dimension costs more to enter than to copy: a longer one takes its place.
+void lengthen_last(CopyPlan& p) {
+  const int last = p.rank - 1;
+  if (p.dims[last] >= 8) return;
+  const auto longest = std::max_element(p.dims, p.dims + p.rank);
+  if (*longest > p.dims[last]) move_dim(p, static_cast<int>(longest - p.dims), last);
 }
 
 }  // namespace
@@ -82,13 +95,15 @@ CopyPlan plan_copy(int64_t element_bytes, std::span<const int64_t> dims, std::sp
     p.mode = CopyPlan::Mode::kBytes;
   } else {
     p.mode = find_tiles(p) ? CopyPlan::Mode::kTiles : CopyPlan::Mode::kRuns;
+    if (p.mode == CopyPlan::Mode::kRuns) lengthen_last(p);
   }
 
   const int inner = p.rank - 1;
   p.chunk = std::max<int64_t>(1, kUnitBytes / p.run);
   if (p.mode == CopyPlan::Mode::kTiles) {
-    p.tile_chunk = std::max<int64_t>(16, kTile / p.run);
     p.chunk = 512;
+    const int64_t row = std::min(p.chunk, p.dims[inner]) * p.run;
+    p.tile_chunk = round_up(std::max(kUnitBytes / row, kTile / p.run), 16);
   }
   p.units = ceil_div(p.dims[inner], p.chunk);
   int64_t bytes = std::min(p.chunk, p.dims[inner]) * p.run;

@@ -14,6 +14,7 @@ namespace {
 
 constexpr auto kBad = ErrorCode::kInvalidInput;
 constexpr int64_t kMaxTaps = 4096;  // of one point; four to the sixth power
+constexpr int64_t kBlockTaps = 4096, kBlockPoints = 64;
 
 enum class Mode { kNearest, kLinear, kCubic };
 enum class Padding { kZeros, kBorder, kReflection };
@@ -94,9 +95,9 @@ AxisTaps axis_taps(const Rule& rule, C at, int64_t n) {
 }
 
 // The products of the axes' taps, without those outside; gives their number. `point` lists the coordinates
-// from the last axis to the first.
+// from the last axis to the first. `taps` has room for twice as many as there can be.
 template <class C>
-int64_t point_taps(const Rule& rule, const Shape& x, const C* point, Tap* taps) {
+int64_t point_taps(const Rule& rule, const Shape& x, const C* point, Tap* taps, int64_t room) {
   const int axes = x.rank() - 2;
   int64_t n = 1;
   taps[0] = {0, 1};
@@ -104,7 +105,7 @@ int64_t point_taps(const Rule& rule, const Shape& x, const C* point, Tap* taps) 
     const AxisTaps axis = axis_taps(rule, point[axes - 1 - d], x[d + 2]);
     const int64_t held = n;
     n = 0;
-    Tap* const outer = taps + kMaxTaps - held;  // the upper half of the room
+    Tap* const outer = taps + room - held;  // in the upper half of the room
     std::copy_n(taps, held, outer);
     for (int64_t i = 0; i < held; ++i)
       for (int t = 0; t < rule.taps(); ++t)
@@ -113,6 +114,13 @@ int64_t point_taps(const Rule& rule, const Shape& x, const C* point, Tap* taps) 
   }
   return n;
 }
+
+// The taps of a block of points of one image, one point after the other.
+struct Block {
+  int64_t image, first, count;
+  Tap* taps;
+  int64_t start[kBlockPoints + 1];  // by point, where its taps begin
+};
 
 template <class T>
 auto wide(T v) {
@@ -131,16 +139,13 @@ class GridSample final : public Op {
     const int axes = x.rank() - 2;
     require(axes >= 1 && grid.rank() == x.rank() && grid[0] == x[0] && grid[axes + 1] == axes, kBad,
             "an input of shape ", x.str(), " and a grid of shape ", grid.str());
-    int64_t taps = 1;
-    for (int i = 0; i < axes; ++i) taps = std::min(taps * rule_.taps(), kMaxTaps + 1);
-    // Half of a worker's room takes what the other half is computed from.
-    require(2 * taps <= kMaxTaps, ErrorCode::kUnsupported, "interpolation over ", axes, " axes");
+    require(taps_of(axes) <= kMaxTaps, ErrorCode::kUnsupported, "interpolation over ", axes, " axes");
     Shape out{x[0], x[1]};
     for (int i = 1; i <= axes; ++i) out.push_back(grid[i]);
     require(x.count(2, x.rank()) > 0 || out.count() == 0, kBad, "nothing to sample in ", x.str());
     ctx.output(0, out);
     ScratchLayout layout;
-    layout.take(ctx.workers() * kMaxTaps, sizeof(Tap));
+    layout.take(ctx.workers() * (block_points(axes) + 2) * taps_of(axes), sizeof(Tap));
     ctx.scratch(layout.bytes());
   }
 
@@ -153,55 +158,84 @@ class GridSample final : public Op {
   }
 
  private:
+  // The most taps that a point may have; kMaxTaps + 1 when it is more than that.
+  int64_t taps_of(int axes) const {
+    int64_t taps = 1;
+    for (int i = 0; i < axes; ++i) taps = std::min(taps * rule_.taps(), kMaxTaps + 1);
+    return taps;
+  }
+  int64_t block_points(int axes) const {
+    return std::clamp<int64_t>(kBlockTaps / taps_of(axes), 1, kBlockPoints);
+  }
+
   template <class C>
   void sample_points(const RunContext& ctx) const {
     const TensorView &x = ctx.in(0), &grid = ctx.in(1), &y = ctx.out(0);
     const int axes = x.shape.rank() - 2;
-    const int64_t channels = x.shape[1], points = y.shape.count(2, y.shape.rank());
-    const int64_t grain = std::max<int64_t>(1, 8192 / (channels << std::min(axes * rule_.taps() / 2, 12)));
-    ctx.parallel(x.shape[0] * points, grain, [&](int64_t begin, int64_t end, int worker) {
-      Tap* taps = ctx.scratch_as<Tap>() + worker * kMaxTaps;
+    const int64_t points = y.shape.count(2, y.shape.rank()), taps = taps_of(axes), size = block_points(axes);
+    const int64_t blocks = ceil_div(points, size);
+    const int64_t grain = std::max<int64_t>(1, (32 << 10) / (size * taps * x.shape[1] + 1));
+    ctx.parallel(x.shape[0] * blocks, grain, [&](int64_t begin, int64_t end, int worker) {
+      Tap* const room = ctx.scratch_as<Tap>() + worker * (size + 2) * taps;
       C buffer[Shape::kMaxRank];
-      for (int64_t p = begin; p < end; ++p) {
-        const C* point = load_as<C>(grid.dtype, grid.data, p * axes, axes, buffer);
-        const int64_t n = point_taps(rule_, x.shape, point, taps);
+      for (int64_t u = begin; u < end; ++u) {
+        Block block{u / blocks, u % blocks * size, 0, room + 2 * taps, {}};
+        block.count = std::min(size, points - block.first);
+        for (int64_t p = 0; p < block.count; ++p) {
+          const int64_t at = (block.image * points + block.first + p) * axes;
+          const C* point = load_as<C>(grid.dtype, grid.data, at, axes, buffer);
+          const int64_t n = point_taps(rule_, x.shape, point, room, 2 * taps);
+          std::copy_n(room, n, block.taps + block.start[p]);
+          block.start[p + 1] = block.start[p] + n;
+        }
         if (rule_.mode == Mode::kNearest)
-          copy_point(x, y, p / points, p % points, n == 0 ? nullptr : taps);
+          copy_block(x, y, block);
         else
-          dispatch<float, double, Float16, BFloat16>(
-              x.dtype, [&]<class T>() { sum_point<T>(x, y, p / points, p % points, taps, n); });
+          dispatch<float, double, Float16, BFloat16>(x.dtype, [&]<class T>() { sum_block<T>(x, y, block); });
       }
     });
   }
 
-  static void copy_point(const TensorView& x, const TensorView& y, int64_t image, int64_t point,
-                         const Tap* tap) {
+  // Calls body(where the channel begins in x, where the block does in y) for each channel; in elements.
+  template <class Body>
+  static void for_each_channel(const TensorView& x, const TensorView& y, const Block& block,
+                               const Body& body) {
     const int64_t plane = x.shape.count(2, x.shape.rank()), points = y.shape.count(2, y.shape.rank());
-    const size_t size = dtype_size(x.dtype);
-    for (int64_t c = image * x.shape[1]; c < (image + 1) * x.shape[1]; ++c) {
-      const auto to = static_cast<size_t>(c * points + point);
-      if (x.dtype == DType::kString) {
-        y.as<std::string>()[to] = tap ? x.as<std::string>()[c * plane + tap->offset] : std::string();
-      } else if (tap) {
-        const auto from = static_cast<size_t>(c * plane + tap->offset);
-        std::memcpy(y.as<std::byte>() + to * size, x.as<std::byte>() + from * size, size);
-      } else {
-        std::memset(y.as<std::byte>() + to * size, 0, size);
+    for (int64_t c = block.image * x.shape[1]; c < (block.image + 1) * x.shape[1]; ++c)
+      body(c * plane, c * points + block.first);
+  }
+
+  static void copy_block(const TensorView& x, const TensorView& y, const Block& block) {
+    const size_t size = dtype_size(y.dtype);
+    for_each_channel(x, y, block, [&](int64_t from, int64_t to) {
+      for (int64_t p = 0; p < block.count; ++p) {
+        const bool inside = block.start[p + 1] > block.start[p];
+        const int64_t at = inside ? from + block.taps[block.start[p]].offset : 0;
+        if (y.dtype == DType::kString) {
+          y.as<std::string>()[to + p] = inside ? x.as<std::string>()[at] : std::string();
+          continue;
+        }
+        std::byte* element = y.as<std::byte>() + static_cast<size_t>(to + p) * size;
+        if (inside)
+          std::memcpy(element, x.as<std::byte>() + static_cast<size_t>(at) * size, size);
+        else
+          std::memset(element, 0, size);
       }
-    }
+    });
   }
 
   template <class T>
-  static void sum_point(const TensorView& x, const TensorView& y, int64_t image, int64_t point,
-                        const Tap* taps, int64_t n) {
+  static void sum_block(const TensorView& x, const TensorView& y, const Block& block) {
     using A = decltype(wide(T{}));
-    const int64_t plane = x.shape.count(2, x.shape.rank()), points = y.shape.count(2, y.shape.rank());
-    for (int64_t c = image * x.shape[1]; c < (image + 1) * x.shape[1]; ++c) {
-      const T* from = x.as<T>() + c * plane;
-      A sum = 0;
-      for (int64_t t = 0; t < n; ++t) sum += static_cast<A>(taps[t].weight) * wide(from[taps[t].offset]);
-      y.as<T>()[c * points + point] = T(sum);
-    }
+    for_each_channel(x, y, block, [&](int64_t from, int64_t to) {
+      const T* plane = x.as<T>() + from;
+      for (int64_t p = 0; p < block.count; ++p) {
+        A sum = 0;
+        for (const Tap* t = block.taps + block.start[p]; t != block.taps + block.start[p + 1]; ++t)
+          sum += static_cast<A>(t->weight) * wide(plane[t->offset]);
+        y.as<T>()[to + p] = T(sum);
+      }
+    });
   }
 
   Rule rule_;

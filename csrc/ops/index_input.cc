@@ -29,15 +29,15 @@ void read_indices(const TensorView& indices, int64_t size, int64_t* out) {
 }
 
 void element_offsets(const Shape& shape, const Shape& data, int axis, int64_t* at) {
-  const int64_t n = shape.count();
-  if (n == 0) return;
+  if (shape.count() == 0) return;
   const auto strides = data.strides();
+  const int last = shape.rank() - 1;
+  const int64_t along = strides[static_cast<size_t>(axis)], width = shape[last], step = axis == last ? 0 : 1;
   std::array<int64_t, Shape::kMaxRank> index{};
-  int64_t base = 0;  // offset of `index` with index[axis] = 0
-  const int64_t along = strides[static_cast<size_t>(axis)];
-  for (int64_t i = 0; i < n; ++i) {
-    at[i] = base + at[i] * along;
-    for (int d = shape.rank() - 1; d >= 0; --d) {
+  int64_t base = 0;  // offset of the line at `index` with index[axis] = 0
+  for (int64_t line = shape.count(0, last); line > 0; --line, at += width) {
+    for (int64_t i = 0; i < width; ++i) at[i] = base + i * step + at[i] * along;
+    for (int d = last - 1; d >= 0; --d) {
       const auto k = static_cast<size_t>(d);
       const int64_t stride = d == axis ? 0 : strides[k];
       base += stride;

@@ -70,7 +70,8 @@ int64_t source(Mode mode, int64_t i, int64_t before, int64_t n) {
 }
 
 // Negative pads crop first; the positive ones repeat what is left.
-std::unique_ptr<PadState> plan_other(Mode mode, const Shape& in, const Shape& out, const Pads& pads) {
+std::unique_ptr<PadState> plan_other(Mode mode, DType dtype, const Shape& in, const Shape& out,
+                                     const Pads& pads) {
   auto state = std::make_unique<PadState>();
   if (out.count() == 0) return state;
   std::vector<std::vector<int64_t>> index(static_cast<size_t>(in.rank()));
@@ -83,7 +84,7 @@ std::unique_ptr<PadState> plan_other(Mode mode, const Shape& in, const Shape& ou
             in.str());
     for (int64_t k = 0; k < out[i]; ++k) index[a].push_back(crop + source(mode, k, before, left));
   }
-  state->maps = make_index_maps(in, index);
+  state->maps = make_index_maps(dtype, in, index);
   return state;
 }
 
@@ -129,7 +130,7 @@ class Pad final : public Op {
       return ctx.output_view(0, 0, out);
     ctx.output(0, out);
     ctx.state(mode_ == Mode::kConstant ? plan_constant(ctx.dtype(0), in, out, pads)
-                                       : plan_other(mode_, in, out, pads));
+                                       : plan_other(mode_, ctx.dtype(0), in, out, pads));
   }
 
   void run(RunContext& ctx) const override {

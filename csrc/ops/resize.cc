@@ -186,7 +186,7 @@ class Resize final : public Op {
       largest = std::max(largest, shape.count());
     }
     if (nearest) {
-      state->maps = make_index_maps(in, index);
+      state->maps = make_index_maps(ctx.dtype(0), in, index);
     } else if (state->passes.size() > 1 || (dtype_ != DType::kFloat32 && dtype_ != DType::kFloat64)) {
       state->buffer = largest;
       const auto bytes = checked_mul(largest, single_ ? 8 : 16);

@@ -80,6 +80,14 @@ bool corners_of(C y, C x, int64_t height, int64_t width, int64_t* offset, C* wei
   return true;
 }
 
+template <class C>
+struct Sample {
+  int64_t offset[4];
+  C weight[4];
+  bool inside;
+};
+constexpr int64_t kGroup = 64;
+
 class RoiAlign final : public Op {
  public:
   explicit RoiAlign(AlignRule rule) : rule_(rule) {}
@@ -126,35 +134,58 @@ class RoiAlign final : public Op {
     });
   }
 
-  // sums(c) = what bin (i, j) of the region gives for channel c.
+  // sums(c) = what bin (i, j) of the region gives for channel c. Samples are taken in groups, so that a
+  // channel's memory is visited once a group.
   template <class T, class C>
   void pool_bin(const Region<C>& r, int64_t i, int64_t j, const Shape& shape, const T* image, C* sums) const {
-    const int64_t channels = shape[1], plane = shape[2] * shape[3];
-    std::fill_n(sums, channels, C(0));
-    for (int64_t s = 0; s < r.rows * r.columns; ++s) {
-      const C y = r.y + static_cast<C>(i) * r.bin_height +
-                  (static_cast<C>(s / r.columns) + C(0.5)) * r.bin_height / static_cast<C>(r.rows);
-      const C x = r.x + static_cast<C>(j) * r.bin_width +
-                  (static_cast<C>(s % r.columns) + C(0.5)) * r.bin_width / static_cast<C>(r.columns);
-      int64_t offset[4];
-      C w[4];
-      const bool inside = corners_of(y, x, shape[2], shape[3], offset, w);
-      if (!inside && !rule_.max) continue;
-      for (int64_t c = 0; c < channels; ++c) {
-        const T* p = image + c * plane;
-        C v[4] = {};
-        for (int k = 0; k < 4 && inside; ++k) v[k] = w[k] * wide(p[offset[k]]);
-        if (!rule_.max) {
-          sums[c] += v[0] + v[1] + v[2] + v[3];
-        } else {
-          const C best = std::max({v[0], v[1], v[2], v[3]});
-          sums[c] = s == 0 ? best : std::max(sums[c], best);
-        }
+    std::fill_n(sums, shape[1], C(0));
+    Sample<C> group[kGroup];
+    for (int64_t s = 0; s < r.rows * r.columns; s += kGroup) {
+      const int64_t count = std::min(kGroup, r.rows * r.columns - s);
+      for (int64_t k = 0; k < count; ++k) {
+        const C y = r.y + static_cast<C>(i) * r.bin_height +
+                    (static_cast<C>((s + k) / r.columns) + C(0.5)) * r.bin_height / static_cast<C>(r.rows);
+        const C x = r.x + static_cast<C>(j) * r.bin_width +
+                    (static_cast<C>((s + k) % r.columns) + C(0.5)) * r.bin_width / static_cast<C>(r.columns);
+        group[k].inside = corners_of(y, x, shape[2], shape[3], group[k].offset, group[k].weight);
       }
+      if (rule_.max)
+        take_largest(group, count, s == 0, shape, image, sums);
+      else
+        take_sums(group, count, shape, image, sums);
     }
     if (rule_.max) return;
     const auto count = static_cast<C>(std::max<int64_t>(1, r.rows * r.columns));
-    for (int64_t c = 0; c < channels; ++c) sums[c] /= count;
+    for (int64_t c = 0; c < shape[1]; ++c) sums[c] /= count;
+  }
+
+  template <class T, class C>
+  static void take_sums(const Sample<C>* group, int64_t count, const Shape& shape, const T* image, C* sums) {
+    for (int64_t c = 0; c < shape[1]; ++c, image += shape[2] * shape[3]) {
+      C sum = sums[c];
+      for (int64_t k = 0; k < count; ++k) {
+        const Sample<C>& s = group[k];
+        if (!s.inside) continue;
+        sum += s.weight[0] * wide(image[s.offset[0]]) + s.weight[1] * wide(image[s.offset[1]]) +
+               s.weight[2] * wide(image[s.offset[2]]) + s.weight[3] * wide(image[s.offset[3]]);
+      }
+      sums[c] = sum;
+    }
+  }
+
+  // The largest of the weighted corners, as the reference implementation has it; outside counts as zero.
+  template <class T, class C>
+  static void take_largest(const Sample<C>* group, int64_t count, bool first, const Shape& shape,
+                           const T* image, C* best) {
+    for (int64_t c = 0; c < shape[1]; ++c, image += shape[2] * shape[3]) {
+      for (int64_t k = 0; k < count; ++k) {
+        const Sample<C>& s = group[k];
+        C v[4] = {};
+        for (int m = 0; m < 4 && s.inside; ++m) v[m] = s.weight[m] * wide(image[s.offset[m]]);
+        const C largest = std::max({v[0], v[1], v[2], v[3]});
+        best[c] = first && k == 0 ? largest : std::max(best[c], largest);
+      }
+    }
   }
 
   AlignRule rule_;

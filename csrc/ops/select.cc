@@ -8,70 +8,83 @@ namespace pyinfer {
 namespace {
 
 // Whether an element is zero can be told from its bits, but for the sign of a floating zero.
-struct ZeroTest {
-  size_t size;
-  uint64_t mask;  // the bits that matter, in every eight bytes
-};
+constexpr uint64_t kAll = ~uint64_t{0};
 
-ZeroTest zero_test(DType dtype) {
-  constexpr uint64_t kAll = ~uint64_t{0};
+uint64_t bits_that_matter(DType dtype) {
   switch (dtype) {
     case DType::kFloat64:
-    case DType::kComplex128: return {dtype_size(dtype), kAll >> 1};
+    case DType::kComplex128: return kAll >> 1;
     case DType::kFloat32:
-    case DType::kComplex64: return {dtype_size(dtype), 0x7fffffff7fffffff};
+    case DType::kComplex64: return 0x7fffffff7fffffff;
     case DType::kFloat16:
-    case DType::kBFloat16: return {2, 0x7fff};
+    case DType::kBFloat16: return 0x7fff;
     case DType::kFloat8E4M3FN:
-    case DType::kFloat8E5M2: return {1, 0x7f};
-    case DType::kFloat4E2M1: return {1, 0x07};
-    case DType::kFloat6E2M3:
-    case DType::kFloat6E3M2: return {1, 0x1f};
-    default: return {dtype_size(dtype), kAll};
+    case DType::kFloat8E5M2: return 0x7f;
+    case DType::kFloat4E2M1: return 0x07;
+    default: return kAll;
   }
 }
 
-bool is_zero(const std::byte* p, const ZeroTest& test) {
-  uint64_t bits = 0;
-  if (test.size <= 8) {
-    std::memcpy(&bits, p, test.size);
-    return (bits & test.mask) == 0;
+// Calls found(i) for each element that is not zero; an element is `kWords` words.
+template <class Word, int kWords, class Found>
+void scan_words(const TensorView& x, const Found& found) {
+  const auto mask = static_cast<Word>(bits_that_matter(x.dtype));
+  const Word* p = x.as<const Word>();
+  for (int64_t i = 0, n = x.count(); i < n; ++i) {
+    Word bits = 0;
+    for (int w = 0; w < kWords; ++w) bits |= p[i * kWords + w] & mask;
+    if (bits != 0) found(i);
   }
-  uint64_t high;
-  std::memcpy(&bits, p, 8);
-  std::memcpy(&high, p + 8, 8);
-  return ((bits | high) & test.mask) == 0;
+}
+
+template <class Found>
+void scan_elements(const TensorView& x, const Found& found) {
+  if (x.dtype == DType::kString) {
+    for (int64_t i = 0, n = x.count(); i < n; ++i)
+      if (!x.as<std::string>()[i].empty()) found(i);
+    return;
+  }
+  switch (dtype_size(x.dtype)) {
+    case 1: return scan_words<uint8_t, 1>(x, found);
+    case 2: return scan_words<uint16_t, 1>(x, found);
+    case 4: return scan_words<uint32_t, 1>(x, found);
+    case 8: return scan_words<uint64_t, 1>(x, found);
+    default: return scan_words<uint64_t, 2>(x, found);
+  }
 }
 
 class NonZero final : public Op {
  public:
   void plan(PlanContext& ctx) const override {
-    ctx.scratch(ctx.shape(0).count() * 8);
+    ctx.shape(0).count();
     ctx.output_dynamic(0);
   }
 
   void run(RunContext& ctx) const override {
     const TensorView& x = ctx.in(0);
-    auto* found = ctx.scratch_as<int64_t>();
     int64_t n = 0;
-    const int64_t count = x.count();
-    if (x.dtype == DType::kString) {
-      for (int64_t i = 0; i < count; ++i)
-        if (!x.as<std::string>()[i].empty()) found[n++] = i;
-    } else {
-      const ZeroTest test = zero_test(x.dtype);
-      for (int64_t i = 0; i < count; ++i)
-        if (!is_zero(x.as<std::byte>() + static_cast<size_t>(i) * test.size, test)) found[n++] = i;
-    }
+    scan_elements(x, [&](int64_t) { ++n; });
     const int rank = x.shape.rank();
     auto* y = ctx.allocate(0, DType::kInt64, {rank, n}).as<int64_t>();
-    for (int d = rank - 1; d >= 0; --d) {
-      const int64_t size = x.shape[d];
-      for (int64_t i = 0; i < n; ++i) {
-        y[d * n + i] = found[i] % size;
-        found[i] /= size;
+    if (rank == 0 || n == 0) return;
+    // A line along the last axis shares all other indices.
+    const int64_t width = x.shape[rank - 1];
+    std::array<int64_t, Shape::kMaxRank> index{};
+    int64_t begin = 0, k = 0;
+    scan_elements(x, [&](int64_t i) {
+      if (i - begin >= width) {
+        const int64_t line = i / width;
+        begin = line * width;
+        int64_t rest = line;
+        for (int d = rank - 2; d >= 0; --d) {
+          index[static_cast<size_t>(d)] = rest % x.shape[d];
+          rest /= x.shape[d];
+        }
       }
-    }
+      for (int d = 0; d + 1 < rank; ++d) y[d * n + k] = index[static_cast<size_t>(d)];
+      y[(rank - 1) * n + k] = i - begin;
+      ++k;
+    });
   }
 };
 

@@ -48,6 +48,20 @@ def test_arg_extreme_of_nan(op):
         check(op, [array], attributes, expected=[np.array(last)])
 
 
+@pytest.mark.parametrize("op", ["ArgMax", "ArgMin"])
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 130, 1000])
+def test_arg_extreme_of_long_lines(op, length):
+    rng = np.random.default_rng(length)
+    x = rng.integers(0, 4, (30, length)).astype(np.float32)
+    x[10:20][rng.random((10, length)) < 2 / length] = np.nan
+    x[20:] = rng.choice([np.inf, -np.inf, 0.0, -0.0], (10, length))
+    find = np.argmax if op == "ArgMax" else np.argmin
+    first, last = find(x, 1), length - 1 - find(x[:, ::-1], 1)
+    for array, axis in [(x, 1), (np.ascontiguousarray(x.T), 0)]:
+        check(op, [array], {"axis": axis, "keepdims": 0}, expected=[first])
+        check(op, [array], {"axis": axis, "keepdims": 0, "select_last_index": 1}, expected=[last])
+
+
 @pytest.mark.parametrize(("dims", "axis"), [((2, 0), 1), ((2, 3), 2), ((2, 3), -3), ((), 0)])
 @pytest.mark.parametrize("op", ["ArgMax", "ArgMin"])
 def test_arg_extreme_refuses(op, dims, axis):

@@ -6,6 +6,7 @@
 #include "kernels/cpu/conv_transpose.inl.h"
 #include "kernels/cpu/convert.inl.h"
 #include "kernels/cpu/elementwise.inl.h"
+#include "kernels/cpu/extreme.inl.h"
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/gemm_bits.inl.h"
 #include "kernels/cpu/gemm_s8.inl.h"
@@ -27,6 +28,7 @@ constexpr KernelTable make_table(const char* name) {
       .name = name,
       .convert = kConvert,
       .elementwise = kElementwise,
+      .extreme = kExtremeKernels,
       .gemm = kGemmKernels,
       .conv = kConvKernels,
       .conv_transpose = kConvTransposeKernels,

@@ -33,6 +33,17 @@ void upgrade_node(GraphEdit& edit, ValueFacts& facts, NodeId n) {
   }
 }
 
+void standardize_node(GraphEdit& edit, ValueFacts& facts, NodeId n) {
+  for (const ContribRule& rule : contrib_rules()) {
+    if (rule.op != edit.node(n).op_type) continue;
+    NodeUpgrade node(edit, facts, n);
+    if (!rule.rewrite(node)) return;
+    edit.node(n).domain.clear();
+    edit.node(n).version = rule.version;
+    return;
+  }
+}
+
 void upgrade_graph(Graph& graph, bool main) {
   for (Node& node : graph.nodes)
     for (Graph* g : subgraphs(node)) upgrade_graph(*g, false);
@@ -40,8 +51,9 @@ void upgrade_graph(Graph& graph, bool main) {
   ValueFacts facts(graph, main);
   const NodeId last = edit.num_nodes();
   for (NodeId n = 0; n < last; ++n) {
-    if (!edit.node(n).domain.empty()) continue;
     try {
+      if (edit.node(n).domain == "com.microsoft") standardize_node(edit, facts, n);
+      if (!edit.node(n).domain.empty()) continue;
       upgrade_node(edit, facts, n);
     } catch (const Error& e) {
       fail(e.code(), edit.node(n).str(), " (opset ", edit.node(n).version, "): ", e.message());

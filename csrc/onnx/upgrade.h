@@ -1,4 +1,5 @@
-// Nodes of older operator sets, rewritten to mean the same in the newest.
+// Nodes of older operator sets, rewritten to mean the same in the newest, and nodes of com.microsoft that
+// standard operators can express.
 #pragma once
 
 #include "graph/graph.h"

@@ -99,4 +99,14 @@ std::span<const UpgradeRule> attribute_rules();  // attributes that became input
 std::span<const UpgradeRule> broadcast_rules();  // explicit broadcasting, operations on flattened inputs
 std::span<const UpgradeRule> neural_rules();     // normalization, dropout, resizing
 
+// A rewriting of nodes of com.microsoft's `op`. When it gives true, the node has become a standard operator
+// as of `version`, to which the other rules apply.
+struct ContribRule {
+  std::string_view op;
+  bool (*rewrite)(NodeUpgrade& node);
+  int64_t version;
+};
+
+std::span<const ContribRule> contrib_rules();
+
 }  // namespace pyinfer::onnx

@@ -1,14 +1,14 @@
 // LayerNormalization: over the last dimensions, from `axis` on,
 //   d = x - mean x,   y = d / sqrt(mean d^2 + epsilon) * scale + bias;   mean and 1 / sqrt(...) on request.
-// RMSNormalization:  y = x / sqrt(mean x^2 + epsilon) * scale.
+// RMSNormalization, SimplifiedLayerNormalization:  y = x / sqrt(mean x^2 + epsilon) * scale;  1 / sqrt(...)
+// on request.
 #include <algorithm>
-#include <cmath>
 
 #include "base/math.h"
 #include "kernels/kernel_table.h"
 #include "ops/elements.h"
-#include "ops/lanes.h"
 #include "ops/op.h"
+#include "ops/row_norm.h"
 
 namespace pyinfer {
 namespace {
@@ -119,9 +119,10 @@ class LayerNorm final : public Op {
                                .scale = shared[0],
                                .bias = shared[1],
                                .epsilon = epsilon_,
-                               .mean = ctx.wants(1) ? ctx.out<float>(1) : nullptr,
-                               .inv_deviation = ctx.wants(2) ? ctx.out<float>(2) : nullptr};
-        ctx.parallel(s.rows, grain, [&](int64_t begin, int64_t end, int) { kernel()(args, begin, end); });
+                               .mean = statistics_out(ctx, mean_output()),
+                               .inv_deviation = statistics_out(ctx, inverse_output())};
+        ctx.parallel(s.rows, grain,
+                     [&](int64_t begin, int64_t end, int) { row_norm_kernel(centered_)(args, begin, end); });
         return;
       }
     }
@@ -138,12 +139,20 @@ class LayerNorm final : public Op {
         }
         const C* x = load_as(dtype_, ctx.in(0).data, row * s.n, s.n, buffer);
         C* y = place_as(ctx.out(0).dtype, ctx.out(0).data, row * s.n, buffer);
-        const auto [mean, inverse] = normalize(x, operand[0], operand[1], y, s.n);
+        const auto statistics = normalize_row(centered_, epsilon_, x, operand[0], operand[1], y, s.n);
         store_as(ctx.out(0).dtype, ctx.out(0).data, row * s.n, s.n, y);
-        if (ctx.wants(1)) store_as(ctx.out(1).dtype, ctx.out(1).data, row, 1, &mean);
-        if (ctx.wants(2)) store_as(ctx.out(2).dtype, ctx.out(2).data, row, 1, &inverse);
+        store_statistic(ctx, mean_output(), row, &statistics.mean);
+        store_statistic(ctx, inverse_output(), row, &statistics.inverse);
       }
     });
+  }
+
+  static float* statistics_out(const RunContext& ctx, int i) {
+    return i >= 0 && ctx.wants(i) ? ctx.out<float>(i) : nullptr;
+  }
+  template <class C>
+  static void store_statistic(const RunContext& ctx, int i, int64_t row, const C* value) {
+    if (i >= 0 && ctx.wants(i)) store_as(ctx.out(i).dtype, ctx.out(i).data, row, 1, value);
   }
 
   // The mean and inverse deviation of rows without elements.
@@ -155,34 +164,10 @@ class LayerNorm final : public Op {
         store_as(ctx.out(i).dtype, ctx.out(i).data, row, 1, &nan);
   }
 
-  // One row; gives its mean and inverse deviation.
-  std::pair<float, float> normalize(const float* x, const float* scale, const float* bias, float* y,
-                                    int64_t n) const {
-    std::pair<float, float> statistics;
-    kernel()({.x = x,
-              .y = y,
-              .n = n,
-              .scale = scale,
-              .bias = bias,
-              .epsilon = epsilon_,
-              .mean = &statistics.first,
-              .inv_deviation = &statistics.second},
-             0, 1);
-    return statistics;
-  }
-  std::pair<double, double> normalize(const double* x, const double* scale, const double* bias, double* y,
-                                      int64_t n) const {
-    const double count = static_cast<double>(n);
-    const double mean = centered_ ? lane_sum(x, n) / count : 0.0;
-    const double variance = lane_sum(x, n, [=](double v) { return (v - mean) * (v - mean); }) / count;
-    const double inverse = 1.0 / std::sqrt(variance + static_cast<double>(epsilon_));
-    for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * inverse * scale[i] + (bias ? bias[i] : 0.0);
-    return {mean, inverse};
-  }
+  // The outputs that hold the mean and the inverse deviation; RMS norms have no mean.
+  int mean_output() const { return centered_ ? 1 : -1; }
+  int inverse_output() const { return centered_ ? 2 : 1; }
 
-  void (*kernel() const)(const RowNormArgs&, int64_t, int64_t) {
-    return centered_ ? kernels().norm.layer_norm : kernels().norm.rms_norm;
-  }
   // Everything float32 and the same for all rows: whole ranges of rows go to the kernel.
   bool plain(const RunContext& ctx, const RowState& s) const {
     for (int i : {0, 1, 2})
@@ -208,7 +193,7 @@ std::unique_ptr<Op> make(NodeContext& ctx) {
   if (stash != kFloat32 && stash != kBFloat16 && stash != kFloat16 && stash != kFloat64)
     ctx.unsupported("stash_type ", dtype_name(stash), ", expected a floating type");
   ctx.output(0, kCentered ? ctx.dtype(0) : ctx.dtype(1));
-  for (int i : {1, 2})
+  for (int i = 1; i < ctx.num_outputs(); ++i)
     if (ctx.has_output(i)) ctx.output(i, stash);
   return std::make_unique<LayerNorm>(ctx.dtype(0), ctx.attr_int("axis", -1), ctx.attr_float("epsilon", 1e-5f),
                                      kCentered);
@@ -218,7 +203,10 @@ std::unique_ptr<Op> make(NodeContext& ctx) {
 
 std::span<const OpDef> layer_norm_ops() {
   static constexpr OpDef kOps[] = {{"", "LayerNormalization", 1, make<true>},
-                                   {"", "RMSNormalization", 1, make<false>}};
+                                   {"", "RMSNormalization", 1, make<false>},
+                                   // As ONNX Runtime's optimiser writes it, in either domain.
+                                   {"", "SimplifiedLayerNormalization", 1, make<false>},
+                                   {"com.microsoft", "SimplifiedLayerNormalization", 1, make<false>}};
   return kOps;
 }
 

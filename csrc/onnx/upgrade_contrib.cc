@@ -1,0 +1,134 @@
+// Operators of com.microsoft that mean what one or a few standard operators do: written as those, so that
+// passes see one form.
+#include <numeric>
+
+#include "onnx/upgrade_node.h"
+
+namespace pyinfer::onnx {
+namespace {
+
+bool same(NodeUpgrade&) {
+  return true;
+}
+
+bool bias_add(NodeUpgrade& n) {
+  n.become("Add", {n.add("Add", {n.required(0), n.required(1)}), n.required(2)});
+  return true;
+}
+
+bool bias_dropout(NodeUpgrade& n) {
+  const ValueId residual = n.input(2), ratio = n.input(3), training = n.input(4);
+  Attributes attributes;
+  if (const auto seed = n.take_int("seed")) attributes["seed"] = {*seed};
+  n.become("Dropout", {n.add("Add", {n.required(0), n.required(1)}), ratio, training}, std::move(attributes));
+  if (residual != kNoValue) n.then(0, "Add", {residual});
+  return true;
+}
+
+// softmax(data + bias) over all dimensions from `axis` on: the meaning that Softmax has up to version 12.
+bool bias_softmax(NodeUpgrade& n) {
+  const int64_t axis = n.take_int("axis").value_or(1);
+  n.become("Softmax", {n.add("Add", {n.required(0), n.required(1)})}, {{"axis", {axis}}});
+  return true;
+}
+
+bool expand_dims(NodeUpgrade& n) {
+  const ValueId axis = n.add("Cast", {n.required(1)}, {{"to", {static_cast<int64_t>(DType::kInt64)}}});
+  n.become("Unsqueeze", {n.required(0), n.add("Reshape", {axis, n.ints({1})})});
+  return true;
+}
+
+// With a bias it stays an operator of its own.
+bool fast_gelu(NodeUpgrade& n) {
+  if (n.input(1) != kNoValue) return false;
+  n.become("Gelu", {n.required(0)}, {{"approximate", {std::string("tanh")}}});
+  return true;
+}
+
+// A matrix that is stored [rows, batch..., columns].
+void move_batch(NodeUpgrade& n, size_t input, std::string_view attribute) {
+  if (n.take_int(attribute).value_or(0) == 0) return;
+  const ValueId x = n.required(input);
+  const int rank = n.rank(x);
+  require(rank >= 0, ErrorCode::kUnsupported, attribute, " for an input of unknown rank");
+  if (rank < 3) return;
+  std::vector<int64_t> perm(static_cast<size_t>(rank));
+  std::iota(perm.begin(), perm.end(), 1);
+  perm[perm.size() - 2] = 0;
+  perm.back() = rank - 1;
+  n.set_input(input, n.add("Transpose", {x}, {{"perm", {std::move(perm)}}}));
+}
+
+bool fused_matmul(NodeUpgrade& n) {
+  n.rename("FusedMatMul");
+  move_batch(n, 0, "transBatchA");
+  move_batch(n, 1, "transBatchB");
+  return false;
+}
+
+bool gather_nd(NodeUpgrade& n) {
+  n.set_input(1, n.add("Cast", {n.required(1)}, {{"to", {static_cast<int64_t>(DType::kInt64)}}}));
+  return true;
+}
+
+bool grid_sample(NodeUpgrade& n) {
+  const std::string mode = n.take_string("mode").value_or("bilinear");
+  n.set_attr("mode", {mode == "bilinear" ? "linear" : mode == "bicubic" ? "cubic" : mode});
+  return true;
+}
+
+bool pad(NodeUpgrade& n) {
+  if (n.rank(n.required(1)) != 1) n.set_input(1, n.add("Reshape", {n.required(1), n.ints({-1})}));
+  return true;
+}
+
+bool quick_gelu(NodeUpgrade& n) {
+  n.become("Swish", {n.required(0)}, {{"alpha", {n.take_float("alpha").value_or(1.702f)}}});
+  return true;
+}
+
+bool range(NodeUpgrade& n) {
+  if (n.input(2) == kNoValue) n.set_input(2, n.scalar_like(n.required(0), 1.0f));
+  return true;
+}
+
+// The distinct elements in the order of their first occurrence.
+bool unique(NodeUpgrade& n) {
+  const ValueId index = n.output(1), counts = n.output(2);
+  n.set_output(1, kNoValue);
+  n.set_output(2, index);
+  n.set_output(3, counts);
+  n.set_attr("sorted", {int64_t{0}});
+  return true;
+}
+
+constexpr int64_t kSoftmaxOfFlattened = 12;
+
+constexpr ContribRule kRules[] = {
+    {"BiasAdd", bias_add, kNewestOpset},
+    {"BiasDropout", bias_dropout, kNewestOpset},
+    {"BiasSoftmax", bias_softmax, kSoftmaxOfFlattened},
+    {"DequantizeLinear", same, kNewestOpset},
+    {"ExpandDims", expand_dims, kNewestOpset},
+    {"FastGelu", fast_gelu, kNewestOpset},
+    {"FusedMatMul", fused_matmul, kNewestOpset},
+    {"FusedMatMulActivation", fused_matmul, kNewestOpset},
+    {"GatherND", gather_nd, kNewestOpset},
+    {"Gelu", same, kNewestOpset},
+    {"GridSample", grid_sample, kNewestOpset},
+    {"Pad", pad, kNewestOpset},
+    {"QuantizeLinear", same, kNewestOpset},
+    {"QuickGelu", quick_gelu, kNewestOpset},
+    {"Range", range, kNewestOpset},
+    {"TransposeMatMul", fused_matmul, kNewestOpset},
+    {"Trilu", same, kNewestOpset},
+    {"Unique", unique, kNewestOpset},
+};
+
+}  // namespace
+
+std::span<const ContribRule> contrib_rules() {
+  return kRules;
+}
+
+}  // namespace pyinfer::onnx

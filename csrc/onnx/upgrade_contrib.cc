@@ -2,7 +2,7 @@
 // passes see one form.
 #include <numeric>
 
-#include "onnx/upgrade_node.h"
+#include "onnx/upgrade_attention.h"
 
 namespace pyinfer::onnx {
 namespace {
@@ -105,6 +105,7 @@ bool unique(NodeUpgrade& n) {
 constexpr int64_t kSoftmaxOfFlattened = 12;
 
 constexpr ContribRule kRules[] = {
+    {"Attention", attention, kNewestOpset},
     {"BiasAdd", bias_add, kNewestOpset},
     {"BiasDropout", bias_dropout, kNewestOpset},
     {"BiasSoftmax", bias_softmax, kSoftmaxOfFlattened},
@@ -116,10 +117,12 @@ constexpr ContribRule kRules[] = {
     {"GatherND", gather_nd, kNewestOpset},
     {"Gelu", same, kNewestOpset},
     {"GridSample", grid_sample, kNewestOpset},
+    {"MultiHeadAttention", multi_head_attention, kNewestOpset},
     {"Pad", pad, kNewestOpset},
     {"QuantizeLinear", same, kNewestOpset},
     {"QuickGelu", quick_gelu, kNewestOpset},
     {"Range", range, kNewestOpset},
+    {"RotaryEmbedding", rotary_embedding, kNewestOpset},
     {"TransposeMatMul", fused_matmul, kNewestOpset},
     {"Trilu", same, kNewestOpset},
     {"Unique", unique, kNewestOpset},

@@ -74,4 +74,21 @@ void NodeUpgrade::then(size_t output, std::string_view op_type, std::vector<Valu
   edit_.add_node(std::move(after));
 }
 
+void NodeUpgrade::stack_outputs(size_t first, size_t second, ValueId result) {
+  std::vector<ValueId> parts;
+  for (size_t i : {first, second}) {
+    const ValueId raw = edit_.add_value();
+    edit_.set_output(id_, i, raw);
+    parts.push_back(add("Unsqueeze", {raw, ints({0})}));
+  }
+  Node stack;
+  stack.name = node().name;
+  stack.op_type = "Concat";
+  stack.version = kNewestOpset;
+  stack.inputs = std::move(parts);
+  stack.outputs = {result};
+  stack.attributes["axis"] = {int64_t{0}};
+  edit_.add_node(std::move(stack));
+}
+
 }  // namespace pyinfer::onnx

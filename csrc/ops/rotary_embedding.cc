@@ -29,10 +29,13 @@ class RotaryEmbedding final : public Op {
     s->batch = x[0];
     s->rows = x[s->heads_last ? 1 : 2];
     s->heads = s->heads_last ? heads_ : x[1];
+    // com.microsoft's form may leave the heads to the width of the caches.
+    if (s->heads_last && heads_ == 0 && cos.rank() >= 1 && cos[cos.rank() - 1] > 0)
+      s->heads = x[2] / cos[cos.rank() - 1] / 2;
     if (s->heads_last)
-      require(heads_ > 0 && x[2] % heads_ == 0, ErrorCode::kInvalidInput, "X has shape ", x.str(),
-              ", which num_heads ", heads_, " does not divide");
-    s->size = s->heads_last ? x[2] / heads_ : x[3];
+      require(s->heads > 0 && x[2] % s->heads == 0, ErrorCode::kInvalidInput, "X has shape ", x.str(),
+              ", which num_heads ", s->heads, " does not divide");
+    s->size = s->heads_last ? x[2] / s->heads : x[3];
     const int64_t dim = dim_ == 0 ? s->size : dim_;
     require(dim >= 0 && dim <= s->size && dim % 2 == 0, ErrorCode::kInvalidInput, "a rotary dimension of ",
             dim, " is odd or more than the head size ", s->size);

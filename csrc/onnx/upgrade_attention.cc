@@ -2,6 +2,8 @@
 // and sums, masks become terms that are added to the scores.
 #include "onnx/upgrade_attention.h"
 
+#include <cmath>
+
 namespace pyinfer::onnx {
 namespace {
 
@@ -129,6 +131,91 @@ bool rotary_embedding(NodeUpgrade& n) {
   }
   n.rename("RotaryEmbedding");
   for (size_t i = 0; ValueId id : {x, cos, sin, ids}) n.set_input(i++, id);
+  return true;
+}
+
+namespace {
+
+// [batch, rows, heads * size] as [batch, heads, rows, size].
+ValueId heads_first(NodeUpgrade& n, ValueId x, int64_t heads) {
+  const ValueId split = n.add("Reshape", {x, n.ints({0, 0, heads, -1})});
+  return n.add("Transpose", {split}, {{"perm", {std::vector<int64_t>{0, 2, 1, 3}}}});
+}
+
+ValueId range(NodeUpgrade& n, ValueId count) {
+  return n.add("Range", {n.scalar(int64_t{0}), n.add("Squeeze", {count}), n.scalar(int64_t{1})});
+}
+
+// The cache `past`, as long as `total` asks, with the new rows at `at`.
+ValueId grow_cache(NodeUpgrade& n, ValueId past, ValueId rows, ValueId at, ValueId total) {
+  const ValueId more = n.add("Max", {n.add("Sub", {total, dim(n, past, 2)}), n.ints({0})});
+  const ValueId longer =
+      n.add("Pad",
+            {past, n.add("Concat", {n.ints({0, 0}), more}, {{"axis", {int64_t{0}}}}), kNoValue, n.ints({2})});
+  return n.add("TensorScatter", {longer, rows, at}, {{"axis", {int64_t{2}}}});
+}
+
+}  // namespace
+
+// Query s of sequence b stands at p = past(b) + s, past(b) = max(0, seqlens_k(b) + 1 - S), and sees the keys
+// j <= p that are less than a window away.
+bool group_query_attention(NodeUpgrade& n) {
+  for (size_t i = 11; i < n.num_inputs(); ++i)
+    require(n.input(i) == kNoValue, ErrorCode::kUnsupported, "input ", i);
+  require(n.output(3) == kNoValue && n.take_int("smooth_softmax").value_or(0) <= 0 &&
+              n.take_int("sliding_window_cache").value_or(0) == 0 && n.take_int("causal").value_or(1) == 1,
+          ErrorCode::kUnsupported, "smooth_softmax, sliding_window_cache, causal=0 and the output qk");
+  const int64_t heads = n.take_int("num_heads").value_or(0),
+                kv_heads = n.take_int("kv_num_heads").value_or(0);
+  require(heads > 0 && kv_heads > 0 && heads <= INT32_MAX && heads % kv_heads == 0, ErrorCode::kInvalidModel,
+          heads, " query heads for ", kv_heads, " key heads");
+  ValueId q = n.required(0), k = n.input(1), v = n.input(2);
+  const ValueId past_key = n.required(3), past_value = n.required(4), bias = n.input(10);
+  const ValueId rows = dim(n, q, 1);
+  if (k == kNoValue) {
+    // Heads of queries, keys and values side by side.
+    const ValueId size = n.add("Div", {dim(n, q, 2), n.ints({heads + 2 * kv_heads})});
+    const ValueId q_end = n.add("Mul", {size, n.ints({heads})});
+    const ValueId k_end = n.add("Mul", {size, n.ints({heads + kv_heads})});
+    const auto part = [&, all = q](ValueId begin, ValueId end) {
+      return n.add("Slice", {all, begin, end, n.ints({2})});
+    };
+    k = part(q_end, k_end);
+    v = part(k_end, n.ints({INT64_MAX}));
+    q = part(n.ints({0}), q_end);
+  }
+  const Attributes to_int64{{"to", {static_cast<int64_t>(DType::kInt64)}}};
+  const ValueId one = n.ints({1});
+  const ValueId last = n.add("Reshape", {n.add("Cast", {n.required(5)}, to_int64), n.ints({-1})});
+  const ValueId total = n.add("Reshape", {n.add("Cast", {n.required(6)}, to_int64), one});
+  const ValueId past = n.add("Max", {n.add("Sub", {n.add("Add", {last, one}), rows}), n.ints({0})});
+  const ValueId positions = n.add("Add", {unsqueeze(n, past, {1}), range(n, rows)});
+  q = heads_first(n, q, heads);
+  k = heads_first(n, k, kv_heads);
+  v = heads_first(n, v, kv_heads);
+  if (n.take_int("do_rotary").value_or(0) != 0) {
+    const Attributes interleaved{{"interleaved", {n.take_int("rotary_interleaved").value_or(0)}}};
+    for (ValueId* x : {&q, &k})
+      *x = n.add("RotaryEmbedding", {*x, n.required(7), n.required(8), positions}, interleaved);
+  }
+  const ValueId place = unsqueeze(n, positions, {1, 3}), keys = range(n, total);
+  ValueId sees = n.add("LessOrEqual", {keys, place});
+  if (const int64_t window = n.take_int("local_window_size").value_or(-1); window >= 0)
+    sees = n.add("And", {sees, n.add("Greater", {keys, n.add("Sub", {place, n.scalar(window)})})});
+  if (bias != kNoValue) sees = n.add("Where", {sees, bias, n.scalar_like(bias, -INFINITY)});
+  const ValueId present_key = grow_cache(n, past_key, k, past, total);
+  const ValueId present_value = grow_cache(n, past_value, v, past, total);
+  Attributes a;
+  if (const auto scale = n.take_float("scale"); scale && *scale != 0.0f) a["scale"] = {*scale};
+  if (const auto cap = n.take_float("softcap")) a["softcap"] = {*cap};
+  const ValueId present[] = {n.output(1), n.output(2)};
+  n.set_output(2, kNoValue);
+  n.set_output(1, kNoValue);
+  n.pass_on(present_key, present[0]);
+  n.pass_on(present_value, present[1]);
+  n.become("Attention", {q, present_key, present_value, sees}, std::move(a));
+  n.then(0, "Reshape", {n.ints({0, 0, -1})});
+  n.then(0, "Transpose", {}, {{"perm", {std::vector<int64_t>{0, 2, 1, 3}}}});
   return true;
 }
 

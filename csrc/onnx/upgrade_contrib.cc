@@ -117,6 +117,7 @@ constexpr ContribRule kRules[] = {
     {"GatherND", gather_nd, kNewestOpset},
     {"Gelu", same, kNewestOpset},
     {"GridSample", grid_sample, kNewestOpset},
+    {"GroupQueryAttention", group_query_attention, kNewestOpset},
     {"MultiHeadAttention", multi_head_attention, kNewestOpset},
     {"Pad", pad, kNewestOpset},
     {"QuantizeLinear", same, kNewestOpset},

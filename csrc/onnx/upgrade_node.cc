@@ -74,6 +74,17 @@ void NodeUpgrade::then(size_t output, std::string_view op_type, std::vector<Valu
   edit_.add_node(std::move(after));
 }
 
+void NodeUpgrade::pass_on(ValueId value, ValueId result) {
+  if (result == kNoValue) return;
+  Node identity;
+  identity.name = node().name;
+  identity.op_type = "Identity";
+  identity.version = kNewestOpset;
+  identity.inputs = {value};
+  identity.outputs = {result};
+  edit_.add_node(std::move(identity));
+}
+
 void NodeUpgrade::stack_outputs(size_t first, size_t second, ValueId result) {
   std::vector<ValueId> parts;
   for (size_t i : {first, second}) {

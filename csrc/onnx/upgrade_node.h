@@ -75,6 +75,8 @@ class NodeUpgrade {
   // Output i of this node goes through another node before its readers see it.
   void then(size_t output, std::string_view op_type, std::vector<ValueId> more_inputs,
             Attributes attributes = {});
+  // `result`, an output of the old node, is `value`. Nothing for kNoValue.
+  void pass_on(ValueId value, ValueId result);
   // Outputs `first` and `second`, stacked along a new first axis, are what readers of `result` see.
   void stack_outputs(size_t first, size_t second, ValueId result);
 

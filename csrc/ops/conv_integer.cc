@@ -249,12 +249,19 @@ std::unique_ptr<Op> make_qlinear_conv(NodeContext& ctx) {
   return std::make_unique<IntegerConv>(ctx, in, layout);
 }
 
+// The layout is an attribute in com.microsoft.
+std::unique_ptr<Op> make_either_qlinear_conv(NodeContext& ctx) {
+  return ctx.attr_int("channels_last", 0) != 0 ? make_qlinear_conv<Layout::kChannelsLast>(ctx)
+                                               : make_qlinear_conv<Layout::kChannelsFirst>(ctx);
+}
+
 }  // namespace
 
 std::span<const OpDef> conv_integer_ops() {
   static constexpr OpDef kOps[] = {
       {"", "ConvInteger", 1, make_conv_integer<Layout::kChannelsFirst>},
       {"", "QLinearConv", 1, make_qlinear_conv<Layout::kChannelsFirst>},
+      {"com.microsoft", "QLinearConv", 1, make_either_qlinear_conv},
       {"pyinfer", "ConvIntegerNhwc", 1, make_conv_integer<Layout::kChannelsLast>},
       {"pyinfer", "QLinearConvNhwc", 1, make_qlinear_conv<Layout::kChannelsLast>},
   };

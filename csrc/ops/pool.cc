@@ -340,6 +340,7 @@ std::span<const OpDef> pool_ops() {
       {"", "GlobalMaxPool", 1, make<PoolKind::kMax, kFirst, true>},
       {"", "GlobalAveragePool", 1, make<PoolKind::kAverage, kFirst, true>},
       {"", "GlobalLpPool", 1, make_lp<true>},
+      {"com.microsoft", "NhwcMaxPool", 1, make<PoolKind::kMax, kLast, false>},
       {"pyinfer", "MaxPoolNhwc", 1, make<PoolKind::kMax, kLast, false>},
       {"pyinfer", "AveragePoolNhwc", 1, make<PoolKind::kAverage, kLast, false>},
       {"pyinfer", "GlobalMaxPoolNhwc", 1, make<PoolKind::kMax, kLast, true>},

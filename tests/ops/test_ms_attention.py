@@ -112,3 +112,32 @@ def test_hostile():
     ]:
         with pytest.raises(pyinfer.PyInferError):
             run(node_model(op, inputs, attributes, domain=MS), inputs)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("rotary", [0, 1])
+@pytest.mark.parametrize("extra", [{}, {"local_window_size": 3}, {"softcap": 2.0}, {"scale": 0.2}])
+def test_group_query_attention(packed, rotary, extra):
+    rng = np.random.default_rng([packed, rotary, len(extra)])
+    heads, kv_heads, size, longest = 4, 2, 8, 32
+    angles = rng.uniform(0, 6, (longest, size // 2))
+    cache = [np.cos(angles).astype(F), np.sin(angles).astype(F)] if rotary else [None, None]
+    attributes = {"num_heads": heads, "kv_num_heads": kv_heads, "do_rotary": rotary, **extra}
+    # A first prompt, a step of decoding, several rows after a past; ragged lengths in a batch.
+    for s, past, lengths in [(5, 0, [5]), (1, 6, [7]), (3, 4, [7]), (1, 6, [7, 4])]:
+        b, total = len(lengths), max(lengths)
+        q, k, v = (normal(rng, b, s, n * size) for n in (heads, kv_heads, kv_heads))
+        head = [np.concatenate([q, k, v], -1), None, None] if packed else [q, k, v]
+        inputs = [
+            *head, normal(rng, b, kv_heads, past, size), normal(rng, b, kv_heads, past, size),
+            np.array(lengths, np.int32) - 1, np.array([total], np.int32), *cache,
+        ]  # fmt: skip
+        model = node_model("GroupQueryAttention", inputs, attributes, domain=MS, outputs=3)
+        feeds = {f"x{i}": x for i, x in enumerate(inputs) if x is not None}
+        want = ort_run(ort_model(model, feeds), feeds)
+        got = run(model, inputs)
+        assert_same(got[0], want[0], rtol=1e-4, atol=1e-4)
+        for mine, ort in zip(got[1:], want[1:], strict=True):
+            assert mine.shape == ort.shape
+            for i, n in enumerate(lengths):
+                np.testing.assert_allclose(mine[i, :, :n], ort[i, :, :n], rtol=1e-4, atol=1e-5)

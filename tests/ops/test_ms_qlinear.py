@@ -146,3 +146,22 @@ def test_softmax(dtype):
         zero = dtype(-128 if dtype == np.int8 else 0)
         want = quantize(e / e.sum(axes, keepdims=True), 1 / 256, zero, dtype)
         check("QLinearSoftmax", [x, F(0.03), zx, F(1 / 256), zero], want, {"axis": axis, "opset": opset})
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_convolution(last):
+    rng = np.random.default_rng(7)
+    x = integers(rng, (2, 6, 7, 3) if last else (2, 3, 6, 7), np.uint8)
+    w = integers(rng, (5, 3, 3, 3), np.int8)
+    inputs = [x, F(0.02), np.uint8(120), w, F(0.01), np.int8(0), F(0.05), np.uint8(128)]
+    attributes = {"channels_last": last, "pads": [1, 1, 1, 1], "strides": [2, 1]}
+    model = node_model("QLinearConv", inputs, attributes, domain=MS)
+    feeds = {f"x{i}": np.asarray(v) for i, v in enumerate(inputs)}
+    np.testing.assert_array_equal(run(model, inputs)[0], ort_run(ort_model(model, feeds), feeds)[0])
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_max_pool(dtype):
+    x = integers(np.random.default_rng(8), (2, 6, 7, 5), dtype)
+    model = node_model("NhwcMaxPool", [x], {"kernel_shape": [3, 2], "strides": [2, 1]}, domain=MS)
+    np.testing.assert_array_equal(run(model, [x])[0], ort_run(ort_model(model, {"x0": x}), {"x0": x})[0])

@@ -149,9 +149,8 @@ ValueId range(NodeUpgrade& n, ValueId count) {
 // The cache `past`, as long as `total` asks, with the new rows at `at`.
 ValueId grow_cache(NodeUpgrade& n, ValueId past, ValueId rows, ValueId at, ValueId total) {
   const ValueId more = n.add("Max", {n.add("Sub", {total, dim(n, past, 2)}), n.ints({0})});
-  const ValueId longer =
-      n.add("Pad",
-            {past, n.add("Concat", {n.ints({0, 0}), more}, {{"axis", {int64_t{0}}}}), kNoValue, n.ints({2})});
+  const ValueId longer = n.add(
+      "Pad", {past, n.add("Concat", {n.ints({0}), more}, {{"axis", {int64_t{0}}}}), kNoValue, n.ints({2})});
   return n.add("TensorScatter", {longer, rows, at}, {{"axis", {int64_t{2}}}});
 }
 

@@ -119,7 +119,7 @@ def test_hostile():
 @pytest.mark.parametrize("extra", [{}, {"local_window_size": 3}, {"softcap": 2.0}, {"scale": 0.2}])
 def test_group_query_attention(packed, rotary, extra):
     rng = np.random.default_rng([packed, rotary, len(extra)])
-    heads, kv_heads, size, longest = 4, 2, 8, 32
+    heads, kv_heads, size, longest = 4, 2, 16, 32
     angles = rng.uniform(0, 6, (longest, size // 2))
     cache = [np.cos(angles).astype(F), np.sin(angles).astype(F)] if rotary else [None, None]
     attributes = {"num_heads": heads, "kv_num_heads": kv_heads, "do_rotary": rotary, **extra}

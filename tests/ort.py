@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.nodes import assert_same, node_model, run
+from nodes import assert_same, node_model, run
 
 onnxruntime = pytest.importorskip("onnxruntime")
 

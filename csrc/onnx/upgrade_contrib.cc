@@ -82,6 +82,32 @@ bool pad(NodeUpgrade& n) {
   return true;
 }
 
+// y = quantize(average(dequantize(x))). With channels_last, x is [N, spatial ..., C].
+bool qlinear_average_pool(NodeUpgrade& n) {
+  ValueId x = n.add("DequantizeLinear", {n.required(0), n.required(1), n.input(2)});
+  Attributes pool;
+  for (const char* name : {"kernel_shape", "pads", "strides"})
+    if (auto ints = n.take_ints(name)) pool[name] = {*ints};
+  for (const char* name : {"ceil_mode", "count_include_pad"})
+    if (const auto flag = n.take_int(name)) pool[name] = {*flag};
+  if (const auto auto_pad = n.take_string("auto_pad")) pool["auto_pad"] = {*auto_pad};
+  const bool channels_last = n.take_int("channels_last").value_or(0) != 0;
+  const auto* kernel = std::get_if<std::vector<int64_t>>(&pool["kernel_shape"].value);
+  require(kernel != nullptr, ErrorCode::kInvalidModel, "attribute 'kernel_shape' is required");
+  const auto spatial = static_cast<int64_t>(kernel->size());
+  std::vector<int64_t> to_first{0, spatial + 1}, to_last{0};
+  for (int64_t i = 0; i < spatial; ++i) {
+    to_first.push_back(i + 1);
+    to_last.push_back(i + 2);
+  }
+  to_last.push_back(1);
+  if (channels_last) x = n.add("Transpose", {x}, {{"perm", {to_first}}});
+  x = n.add("AveragePool", {x}, std::move(pool));
+  if (channels_last) x = n.add("Transpose", {x}, {{"perm", {to_last}}});
+  n.become("QuantizeLinear", {x, n.required(3), n.required(4)});
+  return true;
+}
+
 bool quick_gelu(NodeUpgrade& n) {
   n.become("Swish", {n.required(0)}, {{"alpha", {n.take_float("alpha").value_or(1.702f)}}});
   return true;
@@ -120,6 +146,7 @@ constexpr ContribRule kRules[] = {
     {"GroupQueryAttention", group_query_attention, kNewestOpset},
     {"MultiHeadAttention", multi_head_attention, kNewestOpset},
     {"Pad", pad, kNewestOpset},
+    {"QLinearAveragePool", qlinear_average_pool, kNewestOpset},
     {"QuantizeLinear", same, kNewestOpset},
     {"QuickGelu", quick_gelu, kNewestOpset},
     {"Range", range, kNewestOpset},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pyinfer
-from tests.nodes import node_model, run
+from nodes import node_model, run
 
 TYPES = {np.float32: 2e-6, np.float16: 2e-3, ml_dtypes.bfloat16: 1.6e-2}
 

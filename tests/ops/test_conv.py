@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 
 import pyinfer
-from tests.nodes import node_model, run
-from tests.windows import conv
+from nodes import node_model, run
+from windows import conv
 
 FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 TOLERANCE = {"float32": 1e-6, "float64": 1e-14, "float16": 2e-3, "bfloat16": 1.6e-2}

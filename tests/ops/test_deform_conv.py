@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import pyinfer
-from tests.nodes import node_model, run
-from tests.windows import conv, output_size
+from nodes import node_model, run
+from windows import conv, output_size
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12, "float16": 2e-2, "bfloat16": 1e-1}
 

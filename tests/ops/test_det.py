@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pyinfer
-from tests.nodes import node_model, run
+from nodes import node_model, run
 
 
 @pytest.mark.parametrize(

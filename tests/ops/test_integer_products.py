@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import pyinfer
-from tests.nodes import node_model, run
-from tests.windows import conv
+from nodes import node_model, run
+from windows import conv
 
 BYTES = [np.int8, np.uint8]
 

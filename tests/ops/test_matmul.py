@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 import pyinfer
-from tests.nodes import check, node_model, run
+from nodes import check, node_model, run
 
 FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 INTEGERS = [np.int32, np.uint32, np.int64, np.uint64]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import pyinfer
-from tests.nodes import assert_same, node_model, run
-from tests.ort import ort_model, ort_run
+from nodes import assert_same, node_model, run
+from ort import ort_model, ort_run
 
 MS = "com.microsoft"
 F = np.float32

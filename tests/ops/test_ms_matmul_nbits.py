@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import pyinfer
-from tests.nodes import check, node_model, run
-from tests.ort import check_ort
+from nodes import check, node_model, run
+from ort import check_ort
 
 MS = "com.microsoft"
 

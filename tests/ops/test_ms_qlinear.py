@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import pyinfer
-from tests.nodes import node_model, run
-from tests.ort import ort_model, ort_run
+from nodes import node_model, run
+from ort import ort_model, ort_run
 
 MS = "com.microsoft"
 F = np.float32
@@ -165,3 +165,22 @@ def test_max_pool(dtype):
     x = integers(np.random.default_rng(8), (2, 6, 7, 5), dtype)
     model = node_model("NhwcMaxPool", [x], {"kernel_shape": [3, 2], "strides": [2, 1]}, domain=MS)
     np.testing.assert_array_equal(run(model, [x])[0], ort_run(ort_model(model, {"x0": x}), {"x0": x})[0])
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("last", [0, 1])
+@pytest.mark.parametrize(
+    "attributes",
+    [{}, {"strides": [2, 2], "pads": [1, 0, 1, 1]}, {"ceil_mode": 1, "strides": [2, 2]}],
+    ids=str,
+)
+def test_average_pool(dtype, last, attributes):
+    rng = np.random.default_rng(8)
+    x, zx, zy = integers(rng, (2, 3, 7, 6), dtype), integers(rng, (), dtype), integers(rng, (), dtype)
+    attributes = {"kernel_shape": [3, 2], **attributes}
+    model = node_model("AveragePool", [np.zeros(x.shape, F)], attributes)
+    mean = run(model, [wide(x, 0.05, zx).astype(F)])[0]
+    want = quantize(mean.astype(np.float64), 0.0237, zy, dtype)
+    if last:
+        x, want = np.moveaxis(x, 1, -1).copy(), np.moveaxis(want, 1, -1)
+    check("QLinearAveragePool", [x, F(0.05), zx, F(0.0237), zy], want, {"channels_last": last, **attributes})

@@ -6,8 +6,8 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 import pyinfer
-from tests.nodes import check, node_model, run
-from tests.ort import check_ort, ort_model, ort_run
+from nodes import check, node_model, run
+from ort import check_ort, ort_model, ort_run
 
 MS = "com.microsoft"
 F = np.float32

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import pyinfer
-from tests.nodes import node_model, run
-from tests.windows import output_size, pool
+from nodes import node_model, run
+from windows import output_size, pool
 
 FLOATS = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 TOLERANCE = {"float32": 2e-6, "float64": 1e-13, "float16": 2e-3, "bfloat16": 1.6e-2}

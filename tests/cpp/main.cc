@@ -1,4 +1,5 @@
-// Runs every TEST, or those whose name contains the first argument. Exit status 1 on any failure.
+// Runs every TEST, or those whose name contains one of the arguments. Exit status 1 on any failure.
+#include <algorithm>
 #include <cstring>
 #include <exception>
 
@@ -24,7 +25,9 @@ int main(int argc, char** argv) {
   using namespace pyinfer::test;
   int passed = 0, failed = 0;
   for (const Case& c : cases()) {
-    if (argc > 1 && std::strstr(c.name, argv[1]) == nullptr) continue;
+    const bool wanted = argc == 1 || std::any_of(argv + 1, argv + argc,
+                                                 [&](const char* part) { return std::strstr(c.name, part); });
+    if (!wanted) continue;
     const int before = failures();
     try {
       c.body();

@@ -16,7 +16,8 @@ std::atomic<bool> g_counting{false};
 std::atomic<int> g_allocations{0};
 }  // namespace
 
-// Every allocation of the C++ library in this program passes here.
+// Every allocation of the C++ library in this program passes here, except where a sanitizer has its own.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 void* operator new(size_t size) {
   if (g_counting) ++g_allocations;
   if (void* p = std::malloc(size)) return p;
@@ -28,6 +29,7 @@ void operator delete(void* p) noexcept {
 void operator delete(void* p, size_t) noexcept {
   std::free(p);
 }
+#endif
 
 namespace {
 

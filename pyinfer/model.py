@@ -275,6 +275,17 @@ class Model:
         return f"<pyinfer.Model {self._origin}: ({inputs}) -> ({outputs})>"
 
     def _run(self, inputs: Mapping[str, object], outputs: list[str] | None) -> list[Any]:
+        values = self._core.run(self._feeds(inputs), outputs)
+        if self._converters:
+            names = self._output_names if outputs is None else outputs
+            for i, name in enumerate(names):
+                convert = self._converters.get(name)
+                if convert is not None:
+                    values[i] = convert(values[i])
+        return values
+
+    def _feeds(self, inputs: Mapping[str, object]) -> dict[str, object]:
+        """What the core takes: every input, checked and converted."""
         feeds: dict[str, object] = {}
         for name, value in inputs.items():
             known = self._by_name.get(name)
@@ -287,14 +298,7 @@ class Model:
             feeds[name] = converted
         if len(feeds) < len(self._by_name):
             self._complete(feeds)
-        values = self._core.run(feeds, outputs)
-        if self._converters:
-            names = self._output_names if outputs is None else outputs
-            for i, name in enumerate(names):
-                convert = self._converters.get(name)
-                if convert is not None:
-                    values[i] = convert(values[i])
-        return values
+        return feeds
 
     def _complete(self, feeds: dict[str, object]) -> None:
         """Add the optionals that `feeds` leaves out; raise InvalidInput where other inputs are missing."""

@@ -7,6 +7,8 @@
 #include "ops/registry.h"
 #include "passes/pipeline.h"
 #include "runtime/model.h"
+#include "runtime/profile.h"
+#include "runtime/roofline.h"
 
 namespace py = pybind11;
 using namespace pyinfer;
@@ -119,6 +121,19 @@ py::list specs(const std::vector<ValueSpec>& list) {
   return out;
 }
 
+// One for each of the model's inputs.
+std::vector<Object> input_objects(const Model& model, const py::dict& feeds) {
+  std::vector<Object> inputs;
+  for (const ValueSpec& spec : model.inputs()) {
+    const bool given = feeds.contains(spec.name);
+    require(given || spec.type.optional, ErrorCode::kInvalidInput, "input '", spec.name, "' is missing");
+    inputs.push_back(
+        given ? bindings::to_object(feeds[py::str(spec.name)], spec.type, join("input '", spec.name, "'"))
+              : Object());
+  }
+  return inputs;
+}
+
 py::list run(Model& model, const py::dict& feeds, const std::optional<std::vector<std::string>>& names) {
   std::vector<size_t> wanted;
   for (size_t i = 0; !names && i < model.outputs().size(); ++i) wanted.push_back(i);
@@ -131,14 +146,8 @@ py::list run(Model& model, const py::dict& feeds, const std::optional<std::vecto
     }
   py::list results;
   if (wanted.empty()) return results;
-  std::vector<Object> inputs, outputs;
-  for (const ValueSpec& spec : model.inputs()) {
-    const bool given = feeds.contains(spec.name);
-    require(given || spec.type.optional, ErrorCode::kInvalidInput, "input '", spec.name, "' is missing");
-    inputs.push_back(
-        given ? bindings::to_object(feeds[py::str(spec.name)], spec.type, join("input '", spec.name, "'"))
-              : Object());
-  }
+  const std::vector<Object> inputs = input_objects(model, feeds);
+  std::vector<Object> outputs;
   {
     const py::gil_scoped_release release;
     model.run(inputs, outputs);
@@ -150,6 +159,42 @@ py::list run(Model& model, const py::dict& feeds, const std::optional<std::vecto
     results.append(bindings::to_python(again ? o : std::move(o)));
   }
   return results;
+}
+
+py::list profile(Model& model, const py::dict& feeds) {
+  const std::vector<Object> inputs = input_objects(model, feeds);
+  std::vector<Object> outputs;
+  Profile profile;
+  {
+    const py::gil_scoped_release release;
+    const ProfileScope scope(profile);
+    model.run(inputs, outputs);
+  }
+  std::map<const std::string*, size_t> steps;  // numbered as they are met
+  py::list list;
+  for (const StepRecord& r : profile.records()) {
+    const size_t step = steps.try_emplace(r.label, steps.size()).first->second;
+    const std::span<const int64_t> dims = r.shape.dims();
+    list.append(py::make_tuple(step, *r.label, r.depth, r.begin_ns, r.end_ns, r.flops, r.read_bytes,
+                               r.written_bytes, std::vector<int64_t>(dims.begin(), dims.end())));
+  }
+  return list;
+}
+
+py::dict roofline(int threads) {
+  require(threads >= 1, ErrorCode::kInvalidInput, "threads: expected at least 1, got ", threads);
+  Roofline found;
+  {
+    const py::gil_scoped_release release;
+    found = measure_roofline(threads);
+  }
+  py::list bandwidth;
+  for (const Bandwidth& b : found.bandwidth) bandwidth.append(py::make_tuple(b.bytes, b.read, b.copy));
+  py::dict d;
+  d["threads"] = threads;
+  d["flops"] = found.flops;
+  d["bandwidth"] = bandwidth;
+  return d;
 }
 
 py::dict info(const Model& model) {
@@ -239,6 +284,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def_property_readonly("info", &info)
       .def_property_readonly("threads", &Model::threads)
       .def("run", &run, py::arg("feeds"), py::arg("outputs").none(true))
+      .def("profile", &profile, py::arg("feeds"))
       .def("dump", &Model::dump)
       .def("summary", &summary, py::arg("shapes").none(true));
 
@@ -246,6 +292,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       "cpu_isa", [] { return std::string(isa_name(selected_isa())); },
       "The instruction set of the kernels in use: \"baseline\", \"avx2\"... PYINFER_CPU_ISA forces one.");
   m.def("allocation_count", &allocation_count);
+  m.def("roofline", &roofline, py::arg("threads"));
   m.def("pass_names", &pass_names);
   m.def(
       "supported_operators",

@@ -19,6 +19,7 @@ struct PlannedStep {
   const ProgramStep* step;
   std::unique_ptr<StepState> state;
   int64_t scratch_offset = 0;  // in the arena
+  int64_t flops = 0;           // as the operator counts them
 };
 
 // Where the bytes of a value lie.

@@ -134,7 +134,8 @@ class Planner {
       }
     }
     if (!runs) return;
-    segment_->flops += ctx.flops();
+    planned.flops = ctx.flops();
+    segment_->flops += planned.flops;
     const int64_t bytes = ctx.scratch_bytes();
     require(bytes >= 0 && bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "scratch memory of ", bytes,
             " bytes would exceed max_tensor_bytes=", limits_.max_tensor_bytes);

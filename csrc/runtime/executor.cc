@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "runtime/profile.h"
+
 namespace pyinfer {
 namespace {
 
@@ -20,6 +22,22 @@ void append_contents(Key& key, const TensorView& view) {
   const size_t words = (view.bytes() + 7) / 8, at = key.size();
   key.resize(at + words, 0);
   if (words > 0) std::memcpy(key.data() + at, view.data, view.bytes());
+}
+
+int64_t bytes_of(const std::vector<ValueId>& ids, const std::vector<Slot>& slots) {
+  int64_t bytes = 0;
+  for (ValueId id : ids)
+    if (id != kNoValue) bytes += static_cast<int64_t>(slots[static_cast<size_t>(id)].view.bytes());
+  return bytes;
+}
+
+void fill_in(StepRecord& record, const PlannedStep& planned, const std::vector<Slot>& slots) {
+  const ProgramStep& step = *planned.step;
+  record.flops = planned.flops;
+  record.read_bytes = bytes_of(step.inputs, slots);
+  record.written_bytes = bytes_of(step.outputs, slots);
+  if (!step.outputs.empty() && step.outputs[0] != kNoValue)
+    record.shape = slots[static_cast<size_t>(step.outputs[0])].view.shape;
 }
 
 }  // namespace
@@ -138,15 +156,19 @@ void Executor::bind(const std::shared_ptr<const Segment>& segment, Context& cont
 
 void Executor::run_steps(const Segment& segment, Context& context) {
   std::byte* arena = context.arenas[static_cast<size_t>(segment.depth)].data();
+  Profile* const profile = Profile::current();
   for (const PlannedStep& planned : segment.steps) {
     const ProgramStep& step = *planned.step;
     RunContext run(context.slots.data(), step.inputs, step.outputs, arena + planned.scratch_offset,
                    planned.state.get(), parallel_, limits_);
+    const size_t record = profile != nullptr ? profile->begin(step.label) : 0;
     try {
       step.op->run(run);
     } catch (const Error& e) {
       fail(e.code(), step.label, ": ", e.message());
     }
+    if (profile == nullptr) continue;
+    if (StepRecord* r = profile->end(record)) fill_in(*r, planned, context.slots);
   }
 }
 

@@ -147,7 +147,8 @@ def columns(head: Sequence[str], body: Sequence[Sequence[str]], left: int = 1) -
     return "\n".join(lines)
 
 
-def _environment(content: dict[str, Any]) -> str:
+def environment_line(content: dict[str, Any]) -> str:
+    """What the report was measured on."""
     e = content["environment"]
     packages = ", ".join(f"{name} {version}" for name, version in e["packages"].items())
     load_average = ", ".join(f"{value:.2f}" for value in e["load_average"])
@@ -166,7 +167,7 @@ def as_text(content: dict[str, Any]) -> str:
     parts += ["\n".join(f"n/a: {line}" for line in _failures(content))] if _failures(content) else []
     if content["geometric_mean"] is not None:
         parts.append(f"geometric mean of the ratios {content['geometric_mean']:.3f}")
-    parts.append(_environment(content))
+    parts.append(environment_line(content))
     return "\n\n".join(parts)
 
 
@@ -192,6 +193,6 @@ def as_html(content: dict[str, Any], title: str = "pyinfer: benchmark") -> str:
         "<h2>Time of a run</h2>",
         *bars,
         "<h2>Loading, memory, idling</h2>" + table(head, body, left=3) if body else "",
-        f"<footer>{escape(_environment(content))}</footer>",
+        f"<footer>{escape(environment_line(content))}</footer>",
     ]
     return document(title, "\n".join(parts))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import pyinfer
-from pyinfer.cli import bench_model, demo, inspect_model, run_model
+from pyinfer.cli import bench_model, demo, inspect_model, profile_model, run_model
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -19,6 +19,7 @@ def _parser() -> argparse.ArgumentParser:
         ("run", run_model),
         ("inspect", inspect_model),
         ("bench", bench_model),
+        ("profile", profile_model),
     ):
         summary = (module.__doc__ or "").splitlines()[0]
         command = commands.add_parser(name, help=summary, description=summary)

@@ -17,6 +17,7 @@
 #include "kernels/cpu/quantize.inl.h"
 #include "kernels/cpu/reduce.inl.h"
 #include "kernels/cpu/resample.inl.h"
+#include "kernels/cpu/roofline.inl.h"
 #include "kernels/cpu/simd/vec.h"
 #include "kernels/kernel_table.h"
 
@@ -42,6 +43,7 @@ constexpr KernelTable make_table(const char* name) {
       .gemm_s8 = kGemmS8Kernels,
       .conv_s8 = kConvS8Kernels,
       .quantize = kQuantize,
+      .roofline = kRooflineKernels,
   };
 }
 

@@ -1,0 +1,6 @@
+"""The benchmarks' modules import their neighbour `harness`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))

@@ -1,12 +1,14 @@
 #include "runtime/roofline.h"
 
 #include <algorithm>
+#include <array>
+#include <barrier>
 #include <chrono>
+#include <limits>
+#include <thread>
 
 #include "base/aligned.h"
-#include "base/math.h"
 #include "kernels/kernel_table.h"
-#include "runtime/thread_pool.h"
 
 namespace pyinfer {
 namespace {
@@ -17,15 +19,31 @@ constexpr int64_t kBytesPerSample = 64 << 20;
 constexpr int64_t kSmallestSet = 128 << 10;  // bytes of one thread; each next set is four times as large
 constexpr int64_t kLargestSet = 128 << 20;   // bytes of all threads: beyond the caches
 
-// The shortest time of work(thread) on all threads at once, in seconds.
+// The shortest time of work(thread) on all threads at once, in seconds. Not on a ThreadPool: there the first
+// thread may do the work of one that is late.
 template <class Work>
-double best_seconds(ThreadPool& pool, const Work& work) {
-  double best = 1e9;
-  for (int s = 0; s <= kSamples; ++s) {  // the first wakes the threads and touches the memory
-    const auto start = std::chrono::steady_clock::now();
-    pool.run(pool.workers(), 1, [&](int64_t begin, int64_t, int) { work(begin); });
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    if (s > 0) best = std::min(best, took.count());
+double best_seconds(int threads, const Work& work) {
+  std::barrier together(threads);
+  std::vector<std::array<double, kSamples>> took(static_cast<size_t>(threads));
+  const auto body = [&](int thread) {
+    work(thread);  // touches the memory
+    for (double& seconds : took[static_cast<size_t>(thread)]) {
+      together.arrive_and_wait();
+      const auto start = std::chrono::steady_clock::now();
+      work(thread);
+      seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    for (int t = 1; t < threads; ++t) others.emplace_back(body, t);
+    body(0);
+  }
+  double best = std::numeric_limits<double>::infinity();
+  for (size_t s = 0; s < kSamples; ++s) {
+    double longest = 0;
+    for (const auto& samples : took) longest = std::max(longest, samples[s]);
+    best = std::min(best, longest);
   }
   return best;
 }
@@ -34,12 +52,11 @@ double best_seconds(ThreadPool& pool, const Work& work) {
 
 Roofline measure_roofline(int threads) {
   const RooflineKernels& kernel = kernels().roofline;
-  ThreadPool pool(threads);
   std::vector<float> sinks(static_cast<size_t>(threads) * 16);  // one cache line per thread
-  const auto sink = [&](int64_t thread) -> float& { return sinks[static_cast<size_t>(thread) * 16]; };
+  const auto sink = [&](int thread) -> float& { return sinks[static_cast<size_t>(thread) * 16]; };
   Roofline found;
   const double flops = static_cast<double>(kernel.flops_per_round * kRounds * threads);
-  found.flops = flops / best_seconds(pool, [&](int64_t t) { sink(t) += kernel.multiply_add(kRounds, 0.5F); });
+  found.flops = flops / best_seconds(threads, [&](int t) { sink(t) += kernel.multiply_add(kRounds, 0.5F); });
 
   const AlignedBytes memory(static_cast<size_t>(kLargestSet), true);
   auto* const base = memory.as<float>();
@@ -48,10 +65,10 @@ Roofline measure_roofline(int threads) {
     const int64_t n = std::min(set / 4, share) / (2 * kRooflineBlock) * (2 * kRooflineBlock);
     const int64_t repeats = std::max<int64_t>(1, kBytesPerSample / threads / (4 * n));
     const double bytes = static_cast<double>(4 * n * repeats * threads);
-    const double read = best_seconds(pool, [&](int64_t t) {
+    const double read = best_seconds(threads, [&](int t) {
       for (int64_t i = 0; i < repeats; ++i) sink(t) += kernel.read(base + t * share, n);
     });
-    const double copy = best_seconds(pool, [&](int64_t t) {
+    const double copy = best_seconds(threads, [&](int t) {
       float* const src = base + t * share;
       for (int64_t i = 0; i < repeats; ++i) kernel.copy(src, src + n / 2, n / 2);
     });

@@ -23,7 +23,7 @@ const T* attribute(const Node& node, std::string_view name) {
 // Input i, when it is a constant of the graph; else nullptr.
 inline const Tensor* constant_input(const GraphEdit& edit, const Node& node, size_t i) {
   if (i >= node.inputs.size() || node.inputs[i] == kNoValue) return nullptr;
-  const Tensor& t = const_cast<GraphEdit&>(edit).graph().value(node.inputs[i]).constant;
+  const Tensor& t = edit.graph().value(node.inputs[i]).constant;
   return t.empty() ? nullptr : &t;
 }
 

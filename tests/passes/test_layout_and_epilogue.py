@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from ort import ort_run
 
 import pyinfer
+from ort import ort_run
 
 RNG = np.random.default_rng(7)
 TOLERANCE = 2e-5

@@ -14,7 +14,8 @@ struct Pass {
 };
 
 // THE ordered list. Shapes become constants before constants are folded; what folding leaves alone is
-// simplified; then weights absorb what follows them, which needs the simplified neighbours.
+// simplified; then weights absorb what follows them, which needs the simplified neighbours. Last, what no
+// longer changes is marked for its algorithm.
 constexpr Pass kPasses[] = {
     {"fold_shapes", fold_shapes},
     {"fold_constants", fold_constants},
@@ -23,6 +24,7 @@ constexpr Pass kPasses[] = {
     {"fold_batch_norm", fold_batch_norm},
     {"fold_affine", fold_affine},
     {"eliminate_dead_code", eliminate_dead_code},
+    {"choose_winograd", choose_winograd},
 };
 
 void run_on(Graph& graph, const PassOptions& options, bool subgraph) {

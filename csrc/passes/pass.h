@@ -14,6 +14,8 @@ struct PassContext {
 // Each leaves the outputs of the graph as they are (folds of weights and other orders of sums: up to
 // rounding).
 void channels_last(GraphEdit& edit, const PassContext& ctx);
+// Each leaves the outputs of the graph as they are (folds of weights: up to rounding).
+void choose_winograd(GraphEdit& edit, const PassContext& ctx);
 void eliminate_common_subexpressions(GraphEdit& edit, const PassContext& ctx);
 void eliminate_dead_code(GraphEdit& edit, const PassContext& ctx);
 void eliminate_identity(GraphEdit& edit, const PassContext& ctx);

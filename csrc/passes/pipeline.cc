@@ -15,7 +15,8 @@ struct Pass {
 
 // THE ordered list. Shapes become constants before constants are folded; what folding leaves alone is
 // simplified; then weights absorb what follows them, which needs the simplified neighbours. Patterns become
-// single operators before images go channels last, and what is left behind a product joins it at the end.
+// single operators before images go channels last, and what is left behind a product joins it. Last, what no
+// longer changes is marked for its algorithm.
 constexpr Pass kPasses[] = {
     {"fold_shapes", fold_shapes},
     {"fold_constants", fold_constants},
@@ -27,6 +28,7 @@ constexpr Pass kPasses[] = {
     {"channels_last", channels_last},
     {"fuse_epilogue", fuse_epilogue},
     {"eliminate_dead_code", eliminate_dead_code},
+    {"choose_winograd", choose_winograd},
 };
 
 void run_on(Graph& graph, const PassOptions& options, bool subgraph) {

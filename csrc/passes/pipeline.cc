@@ -22,6 +22,7 @@ constexpr Pass kPasses[] = {
     {"eliminate_common_subexpressions", eliminate_common_subexpressions},
     {"fold_batch_norm", fold_batch_norm},
     {"fold_affine", fold_affine},
+    {"fuse_gelu", fuse_gelu},
     {"eliminate_dead_code", eliminate_dead_code},
 };
 

@@ -19,6 +19,7 @@ void fold_affine(GraphEdit& edit, const PassContext& ctx);
 void fold_batch_norm(GraphEdit& edit, const PassContext& ctx);
 void fold_constants(GraphEdit& edit, const PassContext& ctx);
 void fold_shapes(GraphEdit& edit, const PassContext& ctx);
+void fuse_attention(GraphEdit& edit, const PassContext& ctx);
 void fuse_gelu(GraphEdit& edit, const PassContext& ctx);
 
 }  // namespace pyinfer

@@ -23,6 +23,7 @@ constexpr Pass kPasses[] = {
     {"fold_batch_norm", fold_batch_norm},
     {"fold_affine", fold_affine},
     {"fuse_gelu", fuse_gelu},
+    {"fuse_attention", fuse_attention},
     {"eliminate_dead_code", eliminate_dead_code},
 };
 

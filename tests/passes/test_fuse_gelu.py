@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
+
 from tests.passes.test_passes import assert_agrees, model_of, operators
 
 X = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32) * 3

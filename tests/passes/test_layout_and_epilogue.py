@@ -167,7 +167,7 @@ def test_activations_ride_on_the_product(name):
         )
         found = operators(model)
         assert set(found) <= {"pyinfer.ConvNhwc", "pyinfer.FusedMatMul", "Transpose"}
-        assert_agrees(model, {"x": normal(*shape) * 2}, "fuse_activation", "fuse_epilogue")
+        assert_agrees(model, {"x": normal(*shape) * 2}, "fuse_gelu", "fuse_hard_swish", "fuse_epilogue")
 
 
 def test_fused_activations_keep_their_bits():
@@ -188,7 +188,7 @@ def test_gates_that_are_read_elsewhere_or_have_other_factors_stay():
     ):  # fmt: skip
         model = model_of([node("Conv", "x v", "c"), *gate], {"x": [1, 6, 4, 4]}, "m s", CONV | SCALARS)
         assert "Mul" in operators(model)
-        assert_agrees(model, {"x": normal(1, 6, 4, 4)}, "fuse_activation")
+        assert_agrees(model, {"x": normal(1, 6, 4, 4)}, "fuse_hard_swish")
 
 
 @pytest.mark.parametrize("shape", [[2, 3, 8, 8], ["n", 3, "h", "w"]])

@@ -30,7 +30,7 @@ def model_of(nodes, inputs, outputs, constants=None) -> onnx.ModelProto:
 
 
 # Those that come after the passes tested here.
-LATER = ("fuse_activation", "channels_last", "fuse_epilogue")
+LATER = ("fuse_gelu", "fuse_hard_swish", "fuse_attention", "channels_last", "fuse_epilogue")
 
 
 def operators(model: onnx.ModelProto, *off: str) -> dict[str, int]:

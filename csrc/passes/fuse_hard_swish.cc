@@ -1,5 +1,4 @@
-// x * sigmoid(a x) = Swish(x), x * hard_sigmoid(x) with alpha = 1/6 = HardSwish(x),
-// x * clip(x + 3, 0, 6) / 6 = HardSwish(x).
+// x * hard_sigmoid(x) with alpha = 1/6 and beta = 1/2, and x * clip(x + 3, 0, 6) / 6, are HardSwish(x).
 #include <cmath>
 
 #include "passes/match.h"
@@ -27,36 +26,12 @@ std::optional<float> scalar_beside(const GraphEdit& edit, const Node& node, Valu
   return scalar<float>(constant_input(edit, node, at));
 }
 
-void become(GraphEdit& edit, NodeId n, std::string_view op_type, ValueId x) {
+void become(GraphEdit& edit, NodeId n, ValueId x) {
   Node& node = edit.node(n);
-  node.op_type = op_type;
+  node.op_type = "HardSwish";
   node.version = kNewestOpset;
   node.attributes.clear();
   edit.set_inputs(n, {x});
-}
-
-bool swish(GraphEdit& edit, NodeId n) {
-  for (size_t i : {0u, 1u}) {
-    const ValueId x = edit.node(n).inputs[1 - i];
-    const NodeId g = gate_of(edit, n, i, "Sigmoid");
-    if (g == kNoNode) continue;
-    ValueId inner = edit.node(g).inputs[0];
-    float alpha = 1.0f;
-    NodeId scaled = kNoNode;
-    if (inner != x) {
-      scaled = edit.producer(inner);
-      if (scaled == kNoNode || !is_op(edit.node(scaled), "Mul") || edit.only_reader(inner) != g) continue;
-      const auto a = scalar_beside(edit, edit.node(scaled), x);
-      if (!a) continue;
-      alpha = *a;
-    }
-    become(edit, n, "Swish", x);
-    edit.node(n).attributes["alpha"] = Attribute{alpha};
-    edit.remove_node(g);
-    if (scaled != kNoNode) edit.remove_node(scaled);
-    return true;
-  }
-  return false;
 }
 
 bool hard_swish(GraphEdit& edit, NodeId n) {
@@ -67,7 +42,7 @@ bool hard_swish(GraphEdit& edit, NodeId n) {
     const auto *alpha = attribute<float>(edit.node(g), "alpha"),
                *beta = attribute<float>(edit.node(g), "beta");
     if (!near(alpha ? *alpha : 0.2f, 1.0 / 6.0) || !near(beta ? *beta : 0.5f, 0.5)) continue;
-    become(edit, n, "HardSwish", x);
+    become(edit, n, x);
     edit.remove_node(g);
     return true;
   }
@@ -94,7 +69,7 @@ bool clipped_hard_swish(GraphEdit& edit, NodeId n) {
     if (low != 0.0f || high != 6.0f || add == kNoNode || !is_op(edit.node(add), "Add") ||
         edit.only_reader(sum) != clip || !near(scalar_beside(edit, edit.node(add), x), 3.0))
       continue;
-    become(edit, n, "HardSwish", x);
+    become(edit, n, x);
     for (NodeId gone : {mul, clip, add}) edit.remove_node(gone);
     return true;
   }
@@ -103,13 +78,13 @@ bool clipped_hard_swish(GraphEdit& edit, NodeId n) {
 
 }  // namespace
 
-void fuse_activation(GraphEdit& edit, const PassContext&) {
+void fuse_hard_swish(GraphEdit& edit, const PassContext&) {
   for (NodeId n = 0; n < edit.num_nodes(); ++n) {
     if (edit.removed(n)) continue;
     const Node& node = edit.node(n);
     if ((!is_op(node, "Mul") && !is_op(node, "Div")) || node.inputs.size() != 2) continue;
     if (clipped_hard_swish(edit, n) || is_op(edit.node(n), "Div")) continue;
-    if (!swish(edit, n)) hard_swish(edit, n);
+    hard_swish(edit, n);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "passes/match.h"
 #include "passes/pass.h"
+#include "passes/shape_facts.h"
 
 namespace pyinfer {
 namespace {
@@ -57,7 +58,7 @@ ValueId without_scale(const GraphEdit& edit, ValueId id, double& scale) {
 }
 
 // Rows with heads in front: past ones and new ones, rows whose heads were brought there, or just such rows.
-std::optional<Operand> heads_first(const GraphEdit& edit, ValueId id) {
+std::optional<Operand> heads_first(const GraphEdit& edit, const ShapeFacts& facts, ValueId id) {
   if (const Node* concat = producer_of(edit, id, "Concat")) {
     const auto* axis = attribute<int64_t>(*concat, "axis");
     const bool rows = axis && (*axis == 2 || *axis == -2) && concat->inputs.size() == 2;
@@ -67,33 +68,34 @@ std::optional<Operand> heads_first(const GraphEdit& edit, ValueId id) {
   }
   if (const Perm* perm = perm_of(edit, id); perm && *perm == kSwapHeads)
     return Operand{input_of(edit, id), kNoValue, kNoValue, true};
-  if (least_rank(edit, id) < kRank) return std::nullopt;
+  if (facts.rank(id) != kRank) return std::nullopt;
   return Operand{id, kNoValue, kNoValue, false};
 }
 
-std::optional<Operand> transposed_keys(const GraphEdit& edit, ValueId id, double& scale) {
+std::optional<Operand> transposed_keys(const GraphEdit& edit, const ShapeFacts& facts, ValueId id,
+                                       double& scale) {
   id = without_scale(edit, id, scale);
   const Perm* perm = perm_of(edit, id);
   if (!perm) return std::nullopt;
   if (*perm == Perm{0, 1, 3, 2}) {
     const ValueId keys = input_of(edit, id);
     // Factors before a Concat belong to what is kept for the next run, too.
-    if (producer_of(edit, keys, "Concat")) return heads_first(edit, keys);
-    return heads_first(edit, without_scale(edit, keys, scale));
+    if (producer_of(edit, keys, "Concat")) return heads_first(edit, facts, keys);
+    return heads_first(edit, facts, without_scale(edit, keys, scale));
   }
   if (*perm != Perm{0, 2, 3, 1}) return std::nullopt;
   return Operand{without_scale(edit, input_of(edit, id), scale), kNoValue, kNoValue, true};
 }
 
 // scale Q K^T, read by one node alone.
-bool match_product(const GraphEdit& edit, ValueId id, Match& m) {
+bool match_product(const GraphEdit& edit, const ShapeFacts& facts, ValueId id, Match& m) {
   if (edit.only_reader(id) == kNoNode) return false;
   double scale = 1.0;
   const ValueId product = without_scale(edit, id, scale);
   const Node* matmul = producer_of(edit, product, "MatMul");
   if (matmul == nullptr || edit.only_reader(product) == kNoNode) return false;
-  const auto k = transposed_keys(edit, matmul->inputs[1], scale);
-  const auto q = k ? heads_first(edit, without_scale(edit, matmul->inputs[0], scale)) : std::nullopt;
+  const auto k = transposed_keys(edit, facts, matmul->inputs[1], scale);
+  const auto q = k ? heads_first(edit, facts, without_scale(edit, matmul->inputs[0], scale)) : std::nullopt;
   if (!q || q->past != kNoValue) return false;
   m.q = *q;
   m.k = *k;
@@ -102,13 +104,13 @@ bool match_product(const GraphEdit& edit, ValueId id, Match& m) {
 }
 
 // choose(keep, scale Q K^T, fill), or the product alone.
-bool match_chosen(const GraphEdit& edit, ValueId id, Match& m) {
+bool match_chosen(const GraphEdit& edit, const ShapeFacts& facts, ValueId id, Match& m) {
   const Node* where = producer_of(edit, id, "Where");
-  if (where == nullptr) return match_product(edit, id, m);
+  if (where == nullptr) return match_product(edit, facts, id, m);
   if (edit.only_reader(id) == kNoNode) return false;
   for (size_t i : {1, 2}) {
     const auto fill = scalar_value(edit, where->inputs[3 - i], kRank);
-    if (!fill || !match_product(edit, where->inputs[i], m)) continue;
+    if (!fill || !match_product(edit, facts, where->inputs[i], m)) continue;
     m.keep = where->inputs[0];
     m.fill = *fill;
     m.fill_where = i == 2;
@@ -117,12 +119,12 @@ bool match_chosen(const GraphEdit& edit, ValueId id, Match& m) {
   return false;
 }
 
-bool match_scores(const GraphEdit& edit, ValueId id, Match& m) {
+bool match_scores(const GraphEdit& edit, const ShapeFacts& facts, ValueId id, Match& m) {
   const Node* add = producer_of(edit, id, "Add");
-  if (add == nullptr || add->inputs.size() != 2) return match_chosen(edit, id, m);
+  if (add == nullptr || add->inputs.size() != 2) return match_chosen(edit, facts, id, m);
   if (edit.only_reader(id) == kNoNode) return false;
   for (size_t i = 0; i < 2; ++i) {
-    if (!match_chosen(edit, add->inputs[i], m)) continue;
+    if (!match_chosen(edit, facts, add->inputs[i], m)) continue;
     m.mask = add->inputs[1 - i];
     return true;
   }
@@ -170,7 +172,7 @@ void settle_past(const GraphEdit& edit, Match& m) {
     if (x->past != kNoValue) *x = Operand{x->present, kNoValue, kNoValue, false};
 }
 
-std::optional<Match> match(const GraphEdit& edit, NodeId n) {
+std::optional<Match> match(const GraphEdit& edit, const ShapeFacts& facts, NodeId n) {
   const Node& softmax = edit.node(n);
   if (!softmax_over_last(softmax)) return std::nullopt;
   Match m;
@@ -181,8 +183,8 @@ std::optional<Match> match(const GraphEdit& edit, NodeId n) {
   // That it has four dimensions bounds those of all operands.
   const Perm* perm = m.output == kNoNode ? nullptr : attribute<Perm>(edit.node(m.output), "perm");
   if (!perm || *perm != kSwapHeads) return std::nullopt;
-  const auto v = heads_first(edit, edit.node(product).inputs[1]);
-  if (!v || !match_scores(edit, softmax.inputs[0], m)) return std::nullopt;
+  const auto v = heads_first(edit, facts, edit.node(product).inputs[1]);
+  if (!v || !match_scores(edit, facts, softmax.inputs[0], m)) return std::nullopt;
   m.v = *v;
   settle_past(edit, m);
   return m;
@@ -232,10 +234,11 @@ void fuse(GraphEdit& edit, NodeId n, const Match& m) {
 
 }  // namespace
 
-void fuse_attention(GraphEdit& edit, const PassContext&) {
+void fuse_attention(GraphEdit& edit, const PassContext& ctx) {
+  const ShapeFacts facts(edit, !ctx.subgraph);
   for (NodeId n = 0; n < edit.num_nodes(); ++n) {
     if (edit.removed(n)) continue;
-    if (const auto m = match(edit, n)) fuse(edit, n, *m);
+    if (const auto m = match(edit, facts, n)) fuse(edit, n, *m);
   }
 }
 

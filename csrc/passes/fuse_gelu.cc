@@ -1,10 +1,12 @@
 // x / 2 * (1 + erf(x / sqrt 2)) = Gelu(x);  x / 2 * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = its
 // approximation by tanh;  x * sigmoid(a x) = Swish(x).  Factors and terms may come in any order.
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include "passes/match.h"
 #include "passes/pass.h"
+#include "passes/shape_facts.h"
 
 namespace pyinfer {
 namespace {
@@ -26,8 +28,8 @@ struct Activation {
   std::map<std::string, Attribute, std::less<>> attributes;
 };
 
-std::optional<Activation> activation(const GraphEdit& edit, ValueId x, ValueId gate, double scale) {
-  const int64_t rank = least_rank(edit, x);
+std::optional<Activation> activation(const GraphEdit& edit, ValueId x, ValueId gate, double scale,
+                                     int64_t rank) {
   if (const Node* sigmoid = producer_of(edit, gate, "Sigmoid"); sigmoid && scale == 1.0) {
     const Factors f = factors(edit, sigmoid->inputs[0], rank, x);
     if (f.values.size() != 1 || f.values[0] != x) return std::nullopt;
@@ -54,16 +56,18 @@ void collect(const GraphEdit& edit, ValueId id, int depth, std::vector<ValueId>&
   }
 }
 
-void fuse(GraphEdit& edit, NodeId n) {
+void fuse(GraphEdit& edit, ShapeFacts& facts, NodeId n) {
   const ValueId y = edit.node(n).outputs[0];
   std::vector<ValueId> candidates;
   collect(edit, y, 3, candidates);
   for (ValueId x : candidates) {
-    const Factors f = factors(edit, y, least_rank(edit, x), x);
+    const int64_t rank = std::max(facts.rank(x), 0);
+    const Factors f = factors(edit, y, rank, x);
     if (f.values.size() != 2 || (f.values[0] != x && f.values[1] != x)) continue;
-    const auto found = activation(edit, x, f.values[f.values[0] == x ? 1 : 0], f.scale);
+    const auto found = activation(edit, x, f.values[f.values[0] == x ? 1 : 0], f.scale, rank);
     if (!found) continue;
     const ValueId fused = edit.add(edit.node(n), found->op_type, {x}, found->attributes);
+    if (const DimTerms* dims = facts.dims(x)) facts.set(fused, DimTerms(*dims));
     edit.replace_uses(y, fused);
     edit.remove_node(n);
     return;
@@ -72,12 +76,13 @@ void fuse(GraphEdit& edit, NodeId n) {
 
 }  // namespace
 
-void fuse_gelu(GraphEdit& edit, const PassContext&) {
+void fuse_gelu(GraphEdit& edit, const PassContext& ctx) {
+  ShapeFacts facts(edit, !ctx.subgraph);
   // The last product of a chain comes last, and holds the others.
   for (NodeId n = edit.num_nodes() - 1; n >= 0; --n)
     if (!edit.removed(n) && (is_op(edit.node(n), "Mul") || is_op(edit.node(n), "Div")) &&
         edit.node(n).outputs[0] != kNoValue)
-      fuse(edit, n);
+      fuse(edit, facts, n);
   edit.remove_unused();
 }
 

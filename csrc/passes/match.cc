@@ -6,86 +6,9 @@
 namespace pyinfer {
 namespace {
 
-// Far more than any chain of operators between two that say a shape.
-constexpr int kDepth = 64;
-
-bool is_elementwise(const Node& node) {
-  static constexpr std::string_view kOps[] = {"Add",     "Sub",  "Mul",  "Div",  "Pow", "Erf",   "Tanh",
-                                              "Sigmoid", "Relu", "Gelu", "Sqrt", "Neg", "Where", "Swish"};
-  return node.domain.empty() && std::ranges::count(kOps, node.op_type) > 0;
-}
-
 const Node* producer_node(const GraphEdit& edit, ValueId id) {
   const NodeId n = edit.producer(id);
   return n == kNoNode ? nullptr : &edit.node(n);
-}
-
-int64_t least_rank(const GraphEdit& edit, ValueId id, int depth);
-int64_t last_dim(const GraphEdit& edit, ValueId id, int depth);
-
-// The most that `of` gives over the inputs of a node.
-int64_t most_of_inputs(const GraphEdit& edit, const Node& node, int depth,
-                       int64_t (*of)(const GraphEdit&, ValueId, int)) {
-  int64_t most = 0;
-  for (ValueId id : node.inputs)
-    if (id != kNoValue) most = std::max(most, of(edit, id, depth - 1));
-  return most;
-}
-
-int64_t least_rank(const GraphEdit& edit, ValueId id, int depth) {
-  const Value& value = const_cast<GraphEdit&>(edit).graph().value(id);
-  if (!value.constant.empty()) return value.constant.shape().rank();
-  const Node* node = producer_node(edit, id);
-  if (node == nullptr || depth == 0) return 0;
-  if (is_op(*node, "Conv")) return 3;
-  if (is_op(*node, "Gemm") || is_op(*node, "BatchNormalization")) return 2;
-  if (is_op(*node, "Transpose")) {
-    const auto* perm = attribute<std::vector<int64_t>>(*node, "perm");
-    return perm ? static_cast<int64_t>(perm->size()) : 0;
-  }
-  if (is_op(*node, "Reshape")) {
-    const Tensor* shape = constant_input(edit, *node, 1);
-    return shape ? shape->count() : 0;
-  }
-  if (is_op(*node, "MatMul")) {
-    const int64_t a = least_rank(edit, node->inputs[0], depth - 1),
-                  b = least_rank(edit, node->inputs[1], depth - 1);
-    return std::min(a, b) >= 2 ? std::max(a, b) : std::max<int64_t>(std::max(a, b) - 1, 0);
-  }
-  if (is_op(*node, "LayerNormalization")) return least_rank(edit, node->inputs[0], depth - 1);
-  return is_elementwise(*node) ? most_of_inputs(edit, *node, depth, least_rank) : 0;
-}
-
-int64_t last_of(const Tensor& t) {
-  return t.shape().rank() == 0 ? 0 : t.shape()[t.shape().rank() - 1];
-}
-
-int64_t last_dim(const GraphEdit& edit, ValueId id, int depth) {
-  const Value& value = const_cast<GraphEdit&>(edit).graph().value(id);
-  if (!value.constant.empty()) return last_of(value.constant);
-  const Node* node = producer_node(edit, id);
-  if (node == nullptr || depth == 0) return 0;
-  const Tensor* second = constant_input(edit, *node, 1);
-  if (is_op(*node, "MatMul")) return second && second->shape().rank() >= 2 ? last_of(*second) : 0;
-  if (is_op(*node, "Gemm")) {
-    const auto* transposed = attribute<int64_t>(*node, "transB");
-    if (second == nullptr || second->shape().rank() != 2) return 0;
-    return second->shape()[transposed && *transposed != 0 ? 0 : 1];
-  }
-  if (is_op(*node, "LayerNormalization") || is_op(*node, "RMSNormalization"))
-    return second ? last_of(*second) : 0;
-  if (is_op(*node, "Gather")) {
-    const Tensor* table = constant_input(edit, *node, 0);
-    const auto* axis = attribute<int64_t>(*node, "axis");
-    return table && table->shape().rank() >= 2 && (!axis || *axis == 0) ? last_of(*table) : 0;
-  }
-  if (is_op(*node, "Reshape")) {
-    if (second == nullptr || second->dtype() != DType::kInt64 || second->count() == 0) return 0;
-    return std::max<int64_t>(0, second->as<int64_t>()[second->count() - 1]);
-  }
-  // A length of 1 proves nothing: the other input may be longer.
-  const int64_t most = is_elementwise(*node) ? most_of_inputs(edit, *node, depth, last_dim) : 0;
-  return most > 1 ? most : 0;
 }
 
 using Polynomial = std::vector<double>;
@@ -149,14 +72,6 @@ void collect_factors(const GraphEdit& edit, ValueId id, int64_t rank, ValueId wh
 const Node* producer_of(const GraphEdit& edit, ValueId id, std::string_view op_type) {
   const Node* node = id == kNoValue ? nullptr : producer_node(edit, id);
   return node != nullptr && is_op(*node, op_type) ? node : nullptr;
-}
-
-int64_t least_rank(const GraphEdit& edit, ValueId id) {
-  return least_rank(edit, id, kDepth);
-}
-
-int64_t last_dim(const GraphEdit& edit, ValueId id) {
-  return last_dim(edit, id, kDepth);
 }
 
 std::optional<double> scalar_value(const GraphEdit& edit, ValueId id, int64_t rank) {

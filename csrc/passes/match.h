@@ -42,11 +42,6 @@ std::optional<T> scalar(const Tensor* t) {
 // The node that computes a value, when it is that operator of ai.onnx; else nullptr.
 const Node* producer_of(const GraphEdit& edit, ValueId id, std::string_view op_type);
 
-// What the nodes before a value say of its shape, whatever the inputs of the graph: a lower bound of its
-// rank, and the length of its last dimension or 0 where that is not known.
-int64_t least_rank(const GraphEdit& edit, ValueId id);
-int64_t last_dim(const GraphEdit& edit, ValueId id);
-
 // The value of a floating constant of one element and at most `rank` dimensions: with another operand of so
 // many, it changes no shape.
 std::optional<double> scalar_value(const GraphEdit& edit, ValueId id, int64_t rank);

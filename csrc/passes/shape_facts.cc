@@ -35,7 +35,47 @@ struct Rule {
     const auto* v = attribute<std::vector<int64_t>>(node, name);
     return v && v->size() == count ? *v : std::vector<int64_t>(count, otherwise);
   }
+  // So many dimensions of which nothing is known.
+  Maybe unknowns(int64_t rank) const {
+    if (rank < 0 || rank > Shape::kMaxRank) return std::nullopt;
+    DimTerms dims;
+    for (int64_t d = 0; d < rank; ++d) dims.push_back(facts.unknown());
+    return dims;
+  }
 };
+
+// Whether a dimension broadcasts to `length` and not beyond it.
+bool fits(DimTerm t, DimTerm length) {
+  return t == 1 || t == length;
+}
+
+// [batch, rows, heads, size] of the operator that fuse_attention writes, where that is certain.
+Maybe attention(Rule& r) {
+  if (r.node.domain != "pyinfer") return std::nullopt;
+  const DimTerms *q = r.in(0), *k = r.in(1), *v = r.in(2);
+  Maybe out = r.unknowns(4);
+  if (q == nullptr || k == nullptr || v == nullptr || q->size() != 4 || k->size() != 4 || v->size() != 4)
+    return out;
+  out->back() = v->back();
+  // Batch, rows and heads broadcast; masks have batch, heads, rows and keys.
+  const auto of = [&](const DimTerms& x, size_t d, const char* rows_first) {
+    return d == 0 ? x[0] : x[(d == 1) == (r.attr(rows_first, 0) != 0) ? 1 : 2];
+  };
+  for (size_t d = 0; d < 3; ++d) {
+    const DimTerm length = of(*q, d, "q_rows_first");
+    bool certain = d == 1 || length > 1 ||
+                   (fits(of(*k, d, "k_rows_first"), length) && fits(of(*v, d, "v_rows_first"), length));
+    for (size_t i : {3, 6}) {
+      if (!has_input(r.node, i) || length > 1) continue;
+      const DimTerms* mask = r.in(i);
+      const size_t from_end = d == 0 ? 4 : d == 1 ? 2 : 3;
+      certain &=
+          mask != nullptr && (mask->size() < from_end || fits((*mask)[mask->size() - from_end], length));
+    }
+    if (certain) (*out)[d] = length;
+  }
+  return out;
+}
 
 Maybe same_as_first(Rule& r) {
   const DimTerms* x = r.in(0);
@@ -165,8 +205,8 @@ Maybe concat(Rule& r) {
 
 Maybe transpose(Rule& r) {
   const DimTerms* x = r.in(0);
-  if (x == nullptr) return std::nullopt;
   const auto* perm = attribute<std::vector<int64_t>>(r.node, "perm");
+  if (x == nullptr) return perm ? r.unknowns(perm->size()) : std::nullopt;
   if (perm == nullptr) return DimTerms(x->rbegin(), x->rend());
   DimTerms out;
   for (int64_t p : *perm) {
@@ -236,7 +276,10 @@ Maybe unsqueeze(Rule& r) {
 
 Maybe reshape(Rule& r) {
   const auto wanted = r.ints(1);
-  if (!wanted) return std::nullopt;
+  if (!wanted) {
+    const DimTerms* length = r.in(1);
+    return length && length->size() == 1 ? r.unknowns((*length)[0]) : std::nullopt;
+  }
   const DimTerms* x = r.in(0);
   DimTerms out;
   for (size_t d = 0; d < wanted->size(); ++d) {
@@ -368,6 +411,7 @@ constexpr OpRule kRules[] = {
     {"GlobalMaxPoolNhwc", global_pool},
     {"Concat", concat},
     {"Transpose", transpose},
+    {"Attention", attention},
     {"Squeeze", squeeze},
     {"Unsqueeze", unsqueeze},
     {"Reshape", reshape},

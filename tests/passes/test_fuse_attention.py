@@ -240,3 +240,24 @@ def test_same_bits_in_any_batch():
         for b in range(5):
             (alone,) = model.run({k: v[b : b + 1] for k, v in f.items()}).values()
             np.testing.assert_array_equal(alone[0], whole[b])
+
+
+def test_a_residual_rides_on_the_product_after_attention():
+    g = Graph(x=(FLOAT, ["b", "n", 8]), mask=(FLOAT, [1, 1, 1, "n"]))
+    q, k, v = (split_heads(g, "x") for _ in range(3))
+    q, v = (g.Transpose(x, perm=[0, 2, 1, 3]) for x in (q, v))
+    s = g.Add(g.MatMul(q, g.Transpose(k, perm=[0, 2, 3, 1])), "mask")
+    y = merged(g, g.MatMul(g.Softmax(s), v))
+    model = g.model(g.Add(g.MatMul(y, RNG.standard_normal((8, 8)).astype(np.float32)), "x"))
+    assert operators(model)["pyinfer.FusedMatMul"] == 1
+    assert "Add" not in operators(model)
+    check(model, {"x": rows(3, 5, 8), "mask": rows(1, 1, 5)[None]}, tolerance=1e-5)
+
+
+def test_heads_in_front_by_arithmetic():
+    g = qkv()
+    cos = RNG.standard_normal((1, 1, 1, 4)).astype(np.float32)
+    q, k, v = (g.Transpose(split_heads(g, x), perm=[0, 2, 1, 3]) for x in "qkv")
+    q, k = g.Add(g.Mul(q, cos), q), g.Add(k, g.Mul(cos, k))
+    s = g.MatMul(q, g.Transpose(k, perm=[0, 1, 3, 2]))
+    check(g.model(merged(g, g.MatMul(g.Softmax(s), v))), feeds(), tolerance=1e-5)

@@ -7,9 +7,14 @@ import onnx
 import pytest
 from onnx import helper
 
-from tests.passes.test_passes import assert_agrees, model_of, operators
+import pyinfer
+from tests.passes.test_passes import assert_agrees, model_of
 
 X = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32) * 3
+
+
+def operators(model: onnx.ModelProto, *off: str) -> dict[str, int]:
+    return pyinfer.load(model, disable_passes=off)._core.summary(None)["operators"]
 
 
 def chain(text: str, constants: dict[str, object], shape: list[object] | None = None) -> onnx.ModelProto:
@@ -101,3 +106,18 @@ def test_inner_values_that_others_read_stay():
     model = chain(text, ERF)
     assert operators(model) == {"Gelu": 1, "Div": 1, "Erf": 1, "Add": 1}
     assert_agrees(model, "fuse_gelu", X, tolerance=1e-6)
+
+
+def test_many_residuals_take_no_time():
+    # Every sum has two ways back to the start.
+    nodes, x = [], "x"
+    for i in range(60):
+        nodes += [
+            helper.make_node("Relu", [x], [f"r{i}"]),
+            helper.make_node("Sigmoid", [f"r{i}"], [f"s{i}"]),
+            helper.make_node("Mul", [f"r{i}", f"s{i}"], [f"m{i}"]),
+            helper.make_node("Add", [x, f"m{i}"], [f"a{i}"]),
+        ]
+        x = f"a{i}"
+    model = model_of([*nodes, helper.make_node("Relu", [x], ["y"])], {"x": [3, 5]}, ["y"])
+    assert operators(model)["Swish"] == 60

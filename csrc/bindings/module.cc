@@ -1,8 +1,11 @@
 // The extension pyinfer._core; pyinfer/_core.pyi describes it.
 #include <pybind11/stl.h>
 
+#include <climits>
+
 #include "base/aligned.h"
 #include "base/cpu_features.h"
+#include "base/run_guard.h"
 #include "bindings/convert.h"
 #include "ops/registry.h"
 #include "passes/pipeline.h"
@@ -119,6 +122,13 @@ py::list specs(const std::vector<ValueSpec>& list) {
   return out;
 }
 
+unsigned long g_import_thread = 0;  // taken for the main thread
+
+void poll_signals() {
+  const py::gil_scoped_acquire gil;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
 py::list run(Model& model, const py::dict& feeds, const std::optional<std::vector<std::string>>& names) {
   std::vector<size_t> wanted;
   for (size_t i = 0; !names && i < model.outputs().size(); ++i) wanted.push_back(i);
@@ -140,8 +150,10 @@ py::list run(Model& model, const py::dict& feeds, const std::optional<std::vecto
               : Object());
   }
   {
+    // Python runs signal handlers on its main thread alone; there, Ctrl-C ends a long run.
+    const RunGuard::Poll poll = PyThread_get_thread_ident() == g_import_thread ? &poll_signals : nullptr;
     const py::gil_scoped_release release;
-    model.run(inputs, outputs);
+    model.run(inputs, outputs, poll);
   }
   for (size_t k = 0; k < wanted.size(); ++k) {
     Object& o = outputs[wanted[k]];
@@ -204,20 +216,21 @@ max_nodes : int
 max_parsed_bytes : int
     Bytes of the parsed form of a model file, weights excluded.
 max_loop_trips : int
-    Trips of one Loop or Scan in one run.
+    Trips of all Loops and Scans together in one run.
 max_nesting_depth : int
     Depth of subgraphs, function calls and nested types.
 
 Raises
 ------
 InvalidInput
-    A field is unknown or not an integer.
+    A field is unknown, or not an integer of 0 or more.
 )";
 
 }  // namespace
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   register_exceptions(m);
+  g_import_thread = PyThread_get_thread_ident();
 
   py::class_<Limits>(m, "Limits", kLimitsDoc)
       .def(py::init(&make_limits))

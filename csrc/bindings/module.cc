@@ -74,18 +74,31 @@ Limits make_limits(const py::kwargs& kwargs) {
             "Limits has no field '", key.cast<std::string>(), "'");
     require(py::isinstance<py::int_>(value), ErrorCode::kInvalidInput, "Limits.", key.cast<std::string>(),
             ": expected an integer");
+    int overflow = 0;
+    const long long number = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
+    const bool is_int = key.cast<std::string>() == "max_nesting_depth";
+    const long long most = is_int ? INT_MAX : LLONG_MAX;
+    require(overflow == 0 && number >= 0 && number <= most, ErrorCode::kInvalidInput, "Limits.",
+            key.cast<std::string>(), ": expected 0 to ", most);
     py::setattr(self, key, value);
   }
   return limits;
 }
 
+// A name that is not UTF-8 has surrogates in Python, which the file system's encoding turns back.
+std::string file_name(const py::object& path) {
+  const auto encoded = py::reinterpret_steal<py::bytes>(PyUnicode_EncodeFSDefault(path.ptr()));
+  if (!encoded) throw py::error_already_set();
+  return encoded.cast<std::string>();
+}
+
 std::unique_ptr<Model> make_model(const py::object& source, int threads, const Limits* limits,
-                                  std::vector<std::string> disabled, std::optional<std::string> root) {
+                                  std::vector<std::string> disabled, const std::optional<py::str>& root) {
   LoadOptions options;
   options.threads = threads;
   if (limits) options.limits = *limits;
   options.disabled_passes = std::move(disabled);
-  options.external_data_root = root.value_or("");
+  if (root) options.external_data_root = file_name(*root);
   if (py::isinstance<py::bytes>(source)) {
     char* data = nullptr;
     Py_ssize_t size = 0;
@@ -100,7 +113,7 @@ std::unique_ptr<Model> make_model(const py::object& source, int threads, const L
     return Model::load_bytes({reinterpret_cast<const std::byte*>(data), static_cast<size_t>(size)},
                              keep_alive, options);
   }
-  const auto path = source.cast<std::string>();
+  const std::string path = file_name(source);
   const py::gil_scoped_release release;
   return Model::load_file(path, options);
 }

@@ -169,7 +169,10 @@ class Model:
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """What the model takes, in the order of positional arguments."""
+        """What the model takes, in the order of positional arguments.
+
+        An input for which the file holds a default value (an initializer of that name) is a constant here.
+        """
         return self._inputs
 
     @property

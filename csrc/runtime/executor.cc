@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/run_guard.h"
+
 namespace pyinfer {
 namespace {
 
@@ -139,6 +141,7 @@ void Executor::bind(const std::shared_ptr<const Segment>& segment, Context& cont
 void Executor::run_steps(const Segment& segment, Context& context) {
   std::byte* arena = context.arenas[static_cast<size_t>(segment.depth)].data();
   for (const PlannedStep& planned : segment.steps) {
+    RunGuard::step();
     const ProgramStep& step = *planned.step;
     RunContext run(context.slots.data(), step.inputs, step.outputs, arena + planned.scratch_offset,
                    planned.state.get(), parallel_, limits_);

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <new>
+#include <system_error>
 
 #include "base/spin.h"
 
@@ -58,7 +59,11 @@ void ThreadPool::start() {
   }
   if (!threads_.empty()) return;
   threads_.reserve(static_cast<size_t>(workers_ - 1));
-  for (int w = 1; w < workers_; ++w) threads_.emplace_back([this, w] { work(w); });
+  try {
+    for (int w = 1; w < workers_; ++w) threads_.emplace_back([this, w] { work(w); });
+  } catch (const std::system_error&) {
+    // The machine grants no more threads; those that run, and the caller, do the work.
+  }
 }
 
 void ThreadPool::take_tiles(Region& region, int worker) {

@@ -61,7 +61,7 @@ def _feeds(model: pyinfer.Model, args: argparse.Namespace) -> dict[str, object]:
     for spec in model.inputs:
         file = files.get(spec.name, "random")
         if file != "random":
-            feeds[spec.name] = np.load(file, allow_pickle=False)
+            feeds[spec.name] = _load(file)
         elif spec.name in shapes:
             feeds[spec.name] = _inputs.random_array(spec, shapes[spec.name], rng)
         elif not spec.dtype.startswith("optional("):
@@ -69,6 +69,18 @@ def _feeds(model: pyinfer.Model, args: argparse.Namespace) -> dict[str, object]:
                 f"no random values for input {spec}: give its shape (--shape {spec.name}=...) or a file"
             )
     return feeds
+
+
+def _load(file: str) -> object:
+    """The array in a .npy file."""
+    try:
+        array = np.load(file, allow_pickle=False)
+    except (EOFError, ValueError) as error:
+        raise pyinfer.InvalidInput(f"--input: {file!r} is not a .npy file of numbers: {error}") from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise pyinfer.InvalidInput(f"--input: {file!r} is an archive; expected a .npy file of one array")
+    return array
 
 
 def _describe(name: str, value: object) -> str:

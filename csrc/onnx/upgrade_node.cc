@@ -13,6 +13,12 @@ bool NodeUpgrade::read(size_t i) const {
   return id != kNoValue && (!edit_.readers(id).empty() || edit_.is_output(id));
 }
 
+int NodeUpgrade::declared_rank(ValueId id) const {
+  if (const int known = rank(id); known >= 0) return known;
+  const auto& shape = edit_.graph().value(id).shape;
+  return shape ? static_cast<int>(shape->size()) : -1;
+}
+
 void NodeUpgrade::drop_attr(std::string_view name) {
   auto& attributes = node().attributes;
   if (const auto it = attributes.find(name); it != attributes.end()) attributes.erase(it);
@@ -48,6 +54,17 @@ ValueId NodeUpgrade::scalar_like(ValueId like, float value) {
 ValueId NodeUpgrade::add(std::string_view op_type, std::vector<ValueId> inputs, Attributes attributes) {
   const ValueId id = edit_.add(node(), op_type, std::move(inputs), std::move(attributes));
   facts_.learn(edit_.graph(), edit_.node(edit_.producer(id)));
+  return id;
+}
+
+ValueId NodeUpgrade::add_contrib(std::string_view op_type, std::vector<ValueId> inputs,
+                                 Attributes attributes) {
+  const ValueId id = edit_.add(node(), op_type, std::move(inputs), std::move(attributes));
+  Node& added = edit_.node(edit_.producer(id));
+  added.domain = "com.microsoft";
+  added.version = 1;
+  while (!added.inputs.empty() && added.inputs.back() == kNoValue) added.inputs.pop_back();
+  facts_.learn(edit_.graph(), added);
   return id;
 }
 

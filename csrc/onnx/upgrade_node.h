@@ -56,7 +56,10 @@ class NodeUpgrade {
   const Tensor* constant(ValueId id) const {
     return edit_.graph().is_constant(id) ? &edit_.graph().value(id).constant : nullptr;
   }
-  int rank(ValueId id) const { return facts_.of(id).rank; }  // -1: unknown
+  int rank(ValueId id) const { return facts_.of(id).rank; }      // -1: unknown
+  DType dtype(ValueId id) const { return facts_.of(id).dtype; }  // kUndefined: unknown
+  // The rank, or what the file declares, which may be wrong: for forms that a wrong rank makes fail later.
+  int declared_rank(ValueId id) const;
 
   ValueId constant_value(Tensor tensor) { return edit_.add_constant(std::move(tensor)); }
   ValueId ints(std::span<const int64_t> values) { return edit_.add_constant(Tensor::vector_i64(values)); }
@@ -70,6 +73,8 @@ class NodeUpgrade {
 
   // A node of the newest form in front of this one; its output.
   ValueId add(std::string_view op_type, std::vector<ValueId> inputs, Attributes attributes = {});
+  // The same for an operator of com.microsoft that is one here too.
+  ValueId add_contrib(std::string_view op_type, std::vector<ValueId> inputs, Attributes attributes = {});
   // This node computes something else into the same outputs.
   void become(std::string_view op_type, const std::vector<ValueId>& inputs, Attributes attributes = {});
   // Output i of this node goes through another node before its readers see it.

@@ -68,6 +68,10 @@ ValueId NodeUpgrade::add_contrib(std::string_view op_type, std::vector<ValueId> 
   return id;
 }
 
+void NodeUpgrade::add_and_learn(Node added) {
+  facts_.learn(edit_.graph(), edit_.node(edit_.add_node(std::move(added))));
+}
+
 void NodeUpgrade::become(std::string_view op_type, const std::vector<ValueId>& inputs,
                          Attributes attributes) {
   rename(op_type);
@@ -88,7 +92,7 @@ void NodeUpgrade::then(size_t output, std::string_view op_type, std::vector<Valu
   after.inputs.insert(after.inputs.end(), more_inputs.begin(), more_inputs.end());
   after.outputs = {result};
   after.attributes = std::move(attributes);
-  edit_.add_node(std::move(after));
+  add_and_learn(std::move(after));
 }
 
 void NodeUpgrade::pass_on(ValueId value, ValueId result) {
@@ -99,7 +103,7 @@ void NodeUpgrade::pass_on(ValueId value, ValueId result) {
   identity.version = kNewestOpset;
   identity.inputs = {value};
   identity.outputs = {result};
-  edit_.add_node(std::move(identity));
+  add_and_learn(std::move(identity));
 }
 
 void NodeUpgrade::stack_outputs(size_t first, size_t second, ValueId result) {
@@ -116,7 +120,7 @@ void NodeUpgrade::stack_outputs(size_t first, size_t second, ValueId result) {
   stack.inputs = std::move(parts);
   stack.outputs = {result};
   stack.attributes["axis"] = {int64_t{0}};
-  edit_.add_node(std::move(stack));
+  add_and_learn(std::move(stack));
 }
 
 }  // namespace pyinfer::onnx

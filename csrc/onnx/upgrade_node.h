@@ -90,6 +90,7 @@ class NodeUpgrade {
   const Node& node() const { return edit_.node(id_); }
   template <class T>
   std::optional<T> take(std::string_view name);
+  void add_and_learn(Node added);
 
   GraphEdit& edit_;
   ValueFacts& facts_;

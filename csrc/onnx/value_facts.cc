@@ -18,6 +18,7 @@ enum class RankRule : uint8_t {
   kVector,
   kGather,
   kAxes,
+  kReduce,
   kUnknown
 };
 
@@ -82,6 +83,7 @@ constexpr Rule kRules[] = {
     {"Pow", TypeRule::kFirst, RankRule::kBroadcast},
     {"QuantizeLinear", TypeRule::kUnknown, RankRule::kFirst},
     {"RMSNormalization", TypeRule::kFirst, RankRule::kFirst},
+    {"ReduceSum", TypeRule::kFirst, RankRule::kReduce},
     {"Relu", TypeRule::kFirst, RankRule::kFirst},
     {"Reshape", TypeRule::kFirst, RankRule::kReshape},
     {"Resize", TypeRule::kFirst, RankRule::kFirst},
@@ -130,7 +132,7 @@ DType infer_type(TypeRule rule, const Node& node, const std::vector<ValueFact>& 
   return DType::kUndefined;
 }
 
-// The number of axes that a Squeeze or Unsqueeze takes or adds.
+// The number of axes that a Squeeze, an Unsqueeze or a reduction is given.
 int count_axes(const Node& node, const std::vector<ValueFact>& in) {
   if (const auto* axes = attribute<std::vector<int64_t>>(node, "axes")) return static_cast<int>(axes->size());
   return in.size() > 1 && in[1].length <= Shape::kMaxRank ? static_cast<int>(in[1].length) : -1;
@@ -164,6 +166,12 @@ int infer_rank(RankRule rule, const Node& node, const std::vector<ValueFact>& in
       const int axes = count_axes(node, in);
       if (first < 0 || axes < 0) return -1;
       return node.op_type == "Unsqueeze" ? first + axes : std::max(first - axes, 0);
+    }
+    case RankRule::kReduce: {
+      const auto* keep = attribute<int64_t>(node, "keepdims");
+      if (keep == nullptr || *keep != 0) return first;
+      const int axes = count_axes(node, in);
+      return first < 0 || axes <= 0 ? -1 : std::max(first - axes, 0);
     }
     case RankRule::kUnknown: return -1;
   }
@@ -225,6 +233,9 @@ void ValueFacts::learn(const Graph& graph, const Node& node) {
   const size_t outputs = node.op_type == "Split" ? node.outputs.size() : 1;
   for (size_t i = 0; i < outputs; ++i)
     if (node.outputs[i] != kNoValue) set(graph, node.outputs[i], fact);
+  // The second output counts the keys of each sequence.
+  if (node.op_type == "EmbedLayerNormalization" && node.outputs.size() > 1 && node.outputs[1] != kNoValue)
+    set(graph, node.outputs[1], {.dtype = DType::kInt32, .rank = 1, .length = -1});
 }
 
 }  // namespace pyinfer::onnx

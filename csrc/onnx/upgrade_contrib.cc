@@ -91,6 +91,39 @@ bool grid_sample(NodeUpgrade& n) {
   return true;
 }
 
+// Attributes beyond those of the operator that ai.onnx took over must say what that one does.
+template <size_t count>
+void expect_values(NodeUpgrade& n, const std::pair<std::string_view, int64_t> (&values)[count]) {
+  for (const auto& [name, value] : values) {
+    const int64_t given = n.take_int(name).value_or(value);
+    require(given == value, ErrorCode::kUnsupported, name, " ", given, ", expected ", value);
+  }
+}
+
+bool causal_conv(NodeUpgrade& n) {
+  expect_values(n, {{"ndim", 1},
+                    {"dilation", 1},
+                    {"channels_last", 0},
+                    {"state_window", 0},
+                    {"state_length", 0},
+                    {"state_update_capacity", 0},
+                    {"input_channels", 0},
+                    {"input_channel_offset", 0}});
+  return true;
+}
+
+bool linear_attention(NodeUpgrade& n) {
+  expect_values(n, {{"state_window", 0}});
+  n.drop_attr("chunk_size");  // a hint
+  return true;
+}
+
+// FusedConv of images [batch, spatial..., channels].
+bool nhwc_fused_conv(NodeUpgrade& n) {
+  n.rename("pyinfer", "ConvNhwc");
+  return false;
+}
+
 bool pad(NodeUpgrade& n) {
   if (n.rank(n.required(1)) != 1) n.set_input(1, n.add("Reshape", {n.required(1), n.ints({-1})}));
   return true;
@@ -150,6 +183,7 @@ constexpr ContribRule kRules[] = {
     {"BiasDropout", bias_dropout, kNewestOpset},
     {"BiasSoftmax", bias_softmax, kSoftmaxOfFlattened},
     {"CDist", c_dist, kNewestOpset},
+    {"CausalConvWithState", causal_conv, kNewestOpset},
     {"DequantizeLinear", same, kNewestOpset},
     {"DynamicQuantizeLSTM", dynamic_quantize_lstm, kNewestOpset},
     {"ExpandDims", expand_dims, kNewestOpset},
@@ -161,7 +195,10 @@ constexpr ContribRule kRules[] = {
     {"Gelu", same, kNewestOpset},
     {"GridSample", grid_sample, kNewestOpset},
     {"GroupQueryAttention", group_query_attention, kNewestOpset},
+    {"LinearAttention", linear_attention, kNewestOpset},
+    {"MatMulBnb4", matmul_bnb4, kNewestOpset},
     {"MultiHeadAttention", multi_head_attention, kNewestOpset},
+    {"NhwcFusedConv", nhwc_fused_conv, kNewestOpset},
     {"Pad", pad, kNewestOpset},
     {"QAttention", quantized_attention, kNewestOpset},
     {"QEmbedLayerNormalization", quantized_embed_layer_norm, kNewestOpset},

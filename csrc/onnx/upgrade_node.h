@@ -23,6 +23,10 @@ class NodeUpgrade {
   int64_t version() const { return version_; }  // that the model gives
   const std::string& op() const { return node().op_type; }
   void rename(std::string_view op_type) { node().op_type = op_type; }
+  void rename(std::string_view domain, std::string_view op_type) {
+    node().domain = domain;
+    node().op_type = op_type;
+  }
 
   size_t num_inputs() const { return node().inputs.size(); }
   // kNoValue for an omitted one; throws for one that the operator requires.

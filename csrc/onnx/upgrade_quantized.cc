@@ -2,7 +2,9 @@
 // gathered first where that is little, dequantized, and then goes through the standard operator.
 #include "onnx/upgrade_quantized.h"
 
+#include "base/math.h"
 #include "onnx/upgrade_vectors.h"
+#include "tensor/float_types.h"
 
 namespace pyinfer::onnx {
 namespace {
@@ -40,6 +42,48 @@ ValueId dequantize_matrices(NodeUpgrade& n, ValueId x, ValueId scale, ValueId ze
   if (zero != kNoValue) x = n.add("Sub", {x, by_row(n.add("Cast", {zero}, to_float))});
   return n.add("Mul", {x, by_row(scale)});
 }
+
+// Values of the 16 codes, of QLoRA: floats of 4 bits with 2 of exponent, relative to the largest; quantiles
+// of the normal distribution.
+constexpr float kFloat4[16] = {
+    0.0f,  5.208333333e-03f,  0.66666667f,  1.0f,  0.33333333f,  0.5f,  0.16666667f,  0.25f,
+    -0.0f, -5.208333333e-03f, -0.66666667f, -1.0f, -0.33333333f, -0.5f, -0.16666667f, -0.25f};
+constexpr float kNormal4[16] = {-1.0f,
+                                -0.6961928009986877f,
+                                -0.5250730514526367f,
+                                -0.39491748809814453f,
+                                -0.28444138169288635f,
+                                -0.18477343022823334f,
+                                -0.09105003625154495f,
+                                0.0f,
+                                0.07958029955625534f,
+                                0.16093020141124725f,
+                                0.24611230194568634f,
+                                0.33791524171829224f,
+                                0.44070982933044434f,
+                                0.5626170039176941f,
+                                0.7229568362236023f,
+                                1.0f};
+
+// A weight [n, k] of two codes in a byte, the first in the upper half, and one scale for each `block` of
+// them.
+struct CodedWeight {
+  const float* table;
+  int64_t n, k, block;
+
+  Tensor decode(const Tensor& bytes, const Tensor& scales, bool transposed) const {
+    Tensor values(DType::kFloat32, transposed ? Shape({k, n}) : Shape({n, k}));
+    const bool half = scales.dtype() == DType::kFloat16;
+    for (int64_t i = 0; i < n * k; ++i) {
+      const uint8_t byte = bytes.as<uint8_t>()[i / 2];
+      const float scale =
+          half ? static_cast<float>(scales.as<Float16>()[i / block]) : scales.as<float>()[i / block];
+      values.as<float>()[transposed ? i % k * n + i / k : i] =
+          table[i % 2 == 0 ? byte >> 4 : byte & 15] * scale;
+    }
+    return values;
+  }
+};
 
 // How GatherBlockQuantized stores its data.
 struct Blocks {
@@ -127,6 +171,30 @@ bool gather_block_quantized(NodeUpgrade& n) {
   const int64_t axis = f.quantize < f.gather ? f.quantize : f.quantize - f.rank;
   n.become("DequantizeLinear", {numbers_of(data, rows), scale, zero},
            {{"axis", {same_axis ? int64_t{-1} : axis}}, {"block_size", {same_axis ? int64_t{1} : f.block}}});
+  return true;
+}
+
+// y = A W^T (A W without transB). W becomes floats at load.
+bool matmul_bnb4(NodeUpgrade& n) {
+  const int64_t type = n.take_int("quant_type").value_or(-1);
+  const CodedWeight w{type == 0 ? kFloat4 : kNormal4, n.take_int("N").value_or(0),
+                      n.take_int("K").value_or(0), n.take_int("block_size").value_or(0)};
+  require(type == 0 || type == 1, ErrorCode::kInvalidModel, "quant_type ", type, ", expected 0 or 1");
+  const Tensor *bytes = n.constant(n.required(1)), *scales = n.constant(n.required(2));
+  require(bytes != nullptr && scales != nullptr, ErrorCode::kUnsupported,
+          "B and absmax that are no constants");
+  require(bytes->dtype() == DType::kUInt8 &&
+              (scales->dtype() == DType::kFloat32 || scales->dtype() == DType::kFloat16),
+          ErrorCode::kUnsupported, "B of type ", dtype_name(bytes->dtype()), " and absmax of type ",
+          dtype_name(scales->dtype()), ", expected uint8 and float or float16");
+  const std::optional<int64_t> count = w.n > 0 && w.k > 0 ? checked_mul(w.n, w.k) : std::nullopt;
+  require(count && w.block > 0 && bytes->count() == ceil_div(*count, 2) &&
+              scales->count() == *count / w.block + (*count % w.block != 0),
+          ErrorCode::kInvalidModel, "B of ", bytes->count(), " bytes and absmax of ", scales->count(),
+          " values for N ", w.n, ", K ", w.k, " and block_size ", w.block);
+  ValueId weight = n.constant_value(w.decode(*bytes, *scales, n.take_int("transB").value_or(1) != 0));
+  if (scales->dtype() == DType::kFloat16) weight = n.add("CastLike", {weight, n.required(2)});
+  n.become("MatMul", {n.required(0), weight});
   return true;
 }
 

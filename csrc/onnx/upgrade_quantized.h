@@ -6,6 +6,7 @@
 namespace pyinfer::onnx {
 
 bool gather_block_quantized(NodeUpgrade& n);
+bool matmul_bnb4(NodeUpgrade& n);
 bool dynamic_quantize_lstm(NodeUpgrade& n);
 bool quantized_embed_layer_norm(NodeUpgrade& n);
 

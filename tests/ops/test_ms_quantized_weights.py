@@ -153,3 +153,29 @@ def test_distances(metric, dtype):
     for m, n, k in [(3, 4, 5), (1, 1, 1), (7, 2, 30)]:
         a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((n, k)).astype(dtype)
         check_ort("CDist", [a, b], {"metric": metric}, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+@pytest.mark.parametrize("k, n, block", [(32, 5, 16), (24, 7, 32), (3, 1, 16), (128, 9, 64)])
+def test_matmul_of_coded_weights(kind, k, n, block):
+    rng = np.random.default_rng([kind, k])
+    codes = rng.integers(0, 256, (n * k + 1) // 2).astype(np.uint8)
+    scales = rng.uniform(0.5, 2, -(-n * k // block)).astype(F)
+    attributes = {"K": k, "N": n, "block_size": block, "quant_type": kind}
+    for shape in [(4, k), (2, 3, k)]:
+        a = rng.standard_normal(shape).astype(F)
+        check_ort("MatMulBnb4", [a, codes, scales], attributes, constant=[1, 2], rtol=1e-4, atol=1e-4)
+    a = rng.standard_normal((4, n)).astype(F)
+    back = {**attributes, "transB": 0}
+    identity = run(node_model("MatMulBnb4", [np.eye(k, dtype=F), codes, scales], attributes, domain=MS, constant=[1, 2]),
+                   [np.eye(k, dtype=F)], [])[0]  # fmt: skip
+    got = run(node_model("MatMulBnb4", [a, codes, scales], back, domain=MS, constant=[1, 2]), [a])[0]
+    np.testing.assert_allclose(got, a @ identity.T, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("change", [{"K": 0}, {"N": 2**62}, {"K": 31}, {"block_size": 0}, {"quant_type": 2}])
+def test_hostile_coded_weights(change):
+    attributes = {"K": 32, "N": 2, "block_size": 16, "quant_type": 1, **change}
+    inputs = [np.ones((1, 32), F), np.zeros(32, np.uint8), np.ones(4, F)]
+    with pytest.raises(pyinfer.PyInferError):
+        run(node_model("MatMulBnb4", inputs, attributes, domain=MS, constant=[1, 2]), inputs[:1])

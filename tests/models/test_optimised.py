@@ -262,3 +262,63 @@ def test_quantized_with_samples(form, tmp_path):
     # One step of the output's grid, or of an earlier one.
     for each in (quantized, saved):
         assert_agrees(each, random_feeds(path, seed=3), 0.02)
+
+
+def decoder(path: Path, past: int) -> tuple[Path, Feeds]:
+    """A layer of a decoder with a cache, in the operators that onnxruntime-genai's builder writes."""
+    b = Builder(5)
+    vocabulary, hidden, heads, kv_heads, size, block, step = 24, 64, 4, 2, 16, 32, 3
+    to_int32 = {"to": TensorProto.INT32}
+
+    def product(x: str, rows: int, columns: int) -> str:
+        weight = b.constant(b.rng.integers(0, 256, (columns, rows // block, block // 2)).astype(np.uint8))
+        scales = b.constant(b.rng.uniform(0.01, 0.03, (columns, rows // block)).astype(F))
+        sizes = {"K": rows, "N": columns, "bits": 4, "block_size": block}
+        return b.fused("MatMulNBits", x, weight, scales, **sizes)
+
+    one = b.constant(np.array([1], np.int64))
+    lengths = b.add("Sub", b.add("ReduceSum", "attention_mask", one, keepdims=0), one)
+    lengths = b.add("Cast", lengths, **to_int32)
+    total = b.add("Gather", b.add("Shape", "attention_mask"), b.constant(np.array(1, np.int64)), axis=0)
+    total = b.add("Cast", total, **to_int32)
+    table = b.constant(b.rng.integers(0, 256, (vocabulary, hidden // 2)).astype(np.uint8))
+    scales = b.constant(b.rng.uniform(0.05, 0.1, (vocabulary, hidden // block)).astype(F))
+    x = b.fused("GatherBlockQuantized", table, "input_ids", scales, block_size=block, quantize_axis=1)
+    y = b.add("SimplifiedLayerNormalization", x, b.constant(1 + b.draw(hidden, 0.1)), axis=-1, epsilon=1e-5)
+    q, k, v = (product(y, hidden, n * size) for n in (heads, kv_heads, kv_heads))
+    angles = b.rng.uniform(0, 6, (32, size // 2))
+    turns = [b.constant(f(angles).astype(F)) for f in (np.cos, np.sin)]
+    attributes = {"num_heads": heads, "kv_num_heads": kv_heads, "do_rotary": 1, "local_window_size": 4}
+    y = b.fused(
+        "GroupQueryAttention",
+        q,
+        k,
+        v,
+        "past_key",
+        "past_value",
+        lengths,
+        total,
+        *turns,
+        outputs=3,
+        **attributes,
+    )
+    norm = ("SkipSimplifiedLayerNormalization", x, product(y, hidden, hidden))
+    y = b.fused(*norm, b.constant(1 + b.draw(hidden, 0.1)), outputs=4, epsilon=1e-5)
+    gate = b.fused("QuickGelu", product(y, hidden, 2 * hidden), alpha=1.0)
+    z = product(b.add("Mul", gate, product(y, hidden, 2 * hidden)), 2 * hidden, hidden)
+    x = b.add("Add", f"{y}_3", z)
+    cache = (TensorProto.FLOAT, ["b", kv_heads, "past", size])
+    infos = {"input_ids": (TensorProto.INT64, ["b", "s"]), "attention_mask": (TensorProto.INT64, ["b", "t"])}
+    feeds = {
+        "input_ids": b.rng.integers(0, vocabulary, (2, 1 if past else step)),
+        "attention_mask": np.ones((2, past + (1 if past else step)), np.int64),
+        **{name: b.draw((2, kv_heads, past, size), 1.0) for name in ("past_key", "past_value")},
+    }
+    return b.save(path, {**infos, "past_key": cache, "past_value": cache}, x), feeds
+
+
+@pytest.mark.parametrize("past", [0, 6])
+def test_decoder(past, tmp_path):
+    path, feeds = decoder(tmp_path / "decoder.onnx", past)
+    assert_agrees(path, feeds)
+    assert_agrees(save_optimised(path, "extended", tmp_path / "saved.onnx"), feeds)

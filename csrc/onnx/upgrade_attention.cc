@@ -12,8 +12,8 @@ struct Scores {
   ValueId batch, rows, keys;  // vectors of one element
 };
 
-// As before, of the first L keys that a mask covers: [batch, 1, 1, keys] where starts(b) <= j < ends(b), from
-//   ends [batch], ends and starts [2 * batch], or ends and what only packed batches need [3 * batch + 2].
+// [batch, 1, 1, keys], true where starts(b) <= j < ends(b), from a vector that holds ends [batch], ends and
+// starts [2 * batch], or ends and what only packed batches need [3 * batch + 2].
 ValueId key_ranges(NodeUpgrade& n, ValueId mask, const Scores& s) {
   const ValueId size = dim(n, mask, 0), twice = n.add("Add", {s.batch, s.batch});
   const ValueId packed = n.add("Add", {n.add("Add", {twice, s.batch}), n.ints({2})});

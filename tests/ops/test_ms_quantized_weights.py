@@ -167,8 +167,9 @@ def test_matmul_of_coded_weights(kind, k, n, block):
         check_ort("MatMulBnb4", [a, codes, scales], attributes, constant=[1, 2], rtol=1e-4, atol=1e-4)
     a = rng.standard_normal((4, n)).astype(F)
     back = {**attributes, "transB": 0}
-    identity = run(node_model("MatMulBnb4", [np.eye(k, dtype=F), codes, scales], attributes, domain=MS, constant=[1, 2]),
-                   [np.eye(k, dtype=F)], [])[0]  # fmt: skip
+    one = np.eye(k, dtype=F)
+    model = node_model("MatMulBnb4", [one, codes, scales], attributes, domain=MS, constant=[1, 2])
+    identity = run(model, [one])[0]
     got = run(node_model("MatMulBnb4", [a, codes, scales], back, domain=MS, constant=[1, 2]), [a])[0]
     np.testing.assert_allclose(got, a @ identity.T, rtol=1e-4, atol=1e-4)
 

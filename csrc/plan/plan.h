@@ -8,7 +8,6 @@
 
 #include <list>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "plan/program.h"
@@ -58,8 +57,7 @@ struct Segment {
   std::vector<Need> needs;       // empty: the program is done
   std::vector<PlanValue> known;  // of every value; kept only while there are needs
 
-  // The segments that followed, most recent first.
-  mutable std::mutex mutex;
+  // The segments that followed, most recent first; the executor's mutex guards them.
   mutable std::list<std::pair<Key, std::shared_ptr<const Segment>>> next;
 };
 

@@ -29,7 +29,7 @@ Executor::Executor(Program program, const Limits& limits, Parallel& parallel)
 
 std::unique_ptr<Context> Executor::lease() {
   {
-    std::lock_guard lock(pool_mutex_);
+    std::lock_guard lock(mutex_);
     if (!pool_.empty()) {
       auto context = std::move(pool_.back());
       pool_.pop_back();
@@ -44,19 +44,36 @@ std::unique_ptr<Context> Executor::lease() {
 }
 
 void Executor::give_back(std::unique_ptr<Context> context) {
-  std::lock_guard lock(pool_mutex_);
+  std::lock_guard lock(mutex_);
   if (pool_.size() < kMaxPooledContexts) pool_.push_back(std::move(context));
+}
+
+std::shared_ptr<const Segment> Executor::find(const Segment& segment, const Key& key) {
+  auto& next = segment.next;
+  const auto it = std::find_if(next.begin(), next.end(), [&](const auto& e) { return e.first == key; });
+  if (it == next.end()) return nullptr;
+  if (it != next.begin()) next.splice(next.begin(), next, it);
+  return it->second;
+}
+
+std::shared_ptr<const Segment> Executor::keep(const Segment& segment, const Key& key,
+                                              std::shared_ptr<const Segment> planned) {
+  std::shared_ptr<const Segment> evicted;  // with all that follow it: destroyed without the mutex
+  const std::lock_guard lock(mutex_);
+  if (auto first = find(segment, key)) return first;
+  segment.next.emplace_front(key, planned);
+  if (segment.next.size() > kMaxPlansPerSegment) {
+    evicted = std::move(segment.next.back().second);
+    segment.next.pop_back();
+  }
+  return planned;
 }
 
 std::shared_ptr<const Segment> Executor::find_or_plan(const Segment& segment, const Key& key,
                                                       const Slot* slots) {
-  std::lock_guard lock(segment.mutex);
-  auto& next = segment.next;
-  const auto it =
-      std::find_if(next.begin(), next.end(), [&](const auto& entry) { return entry.first == key; });
-  if (it != next.end()) {
-    if (it != next.begin()) next.splice(next.begin(), next, it);
-    return it->second;
+  {
+    const std::lock_guard lock(mutex_);
+    if (auto known = find(segment, key)) return known;
   }
   std::vector<PlanValue> facts;
   for (const Need& need : segment.needs) {
@@ -66,10 +83,9 @@ std::shared_ptr<const Segment> Executor::find_or_plan(const Segment& segment, co
     if (need.contents) fact.value = Tensor::copy_of(slot.view);
     facts.push_back(std::move(fact));
   }
-  auto planned = plan_segment(program_, segment, facts, limits_, parallel_.workers());
-  next.emplace_front(key, planned);
-  if (next.size() > kMaxPlansPerSegment) next.pop_back();
-  return planned;
+  // Without the mutex: planning takes its time, runs operators to fold them, and must not hold up a fork.
+  // Threads that meet a new signature together each plan it, and all use the plan that is kept first.
+  return keep(segment, key, plan_segment(program_, segment, facts, limits_, parallel_.workers()));
 }
 
 std::shared_ptr<const Segment> Executor::next_segment(const Segment& segment, Context& context) {

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "base/aligned.h"
+#include "base/fork.h"
 #include "plan/plan.h"
 
 namespace pyinfer {
@@ -36,6 +36,10 @@ class Executor {
   std::unique_ptr<Context> lease();
   void give_back(std::unique_ptr<Context> context);
   std::shared_ptr<const Segment> next_segment(const Segment& segment, Context& context);
+  // The segment kept after `segment` under `key`, or nullptr. Needs the mutex.
+  static std::shared_ptr<const Segment> find(const Segment& segment, const Key& key);
+  std::shared_ptr<const Segment> keep(const Segment& segment, const Key& key,
+                                      std::shared_ptr<const Segment> planned);
   std::shared_ptr<const Segment> find_or_plan(const Segment& segment, const Key& key, const Slot* slots);
   void bind(const std::shared_ptr<const Segment>& segment, Context& context,
             std::vector<Object>& outputs) const;
@@ -45,7 +49,7 @@ class Executor {
   const Limits& limits_;
   Parallel& parallel_;
   std::shared_ptr<const Segment> root_;
-  std::mutex pool_mutex_;
+  ForkSafeMutex mutex_;  // of pool_ and of Segment::next
   std::vector<std::unique_ptr<Context>> pool_;
 };
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import threading
+import time
 
 import numpy as np
 import onnx
@@ -62,6 +64,19 @@ def test_a_model_works_after_fork():
     assert os.waitpid(child, 0)[1] == 0
     assert answer == b"1"
     assert np.array_equal(model(x), expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is a POSIX call")
+def test_a_forked_process_may_drop_a_model_without_a_run():
+    model = pyinfer.load(affine_model(), threads=4)
+    model(np.zeros((512, 64), np.float32))
+    time.sleep(0.01)  # the workers sleep by now
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        del model
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_outputs_belong_to_the_caller():

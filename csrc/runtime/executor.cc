@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ops/tensor_list.h"
+
 namespace pyinfer {
 namespace {
 
@@ -125,6 +127,7 @@ void Executor::bind(const std::shared_ptr<const Segment>& segment, Context& cont
     AlignedBytes& arena = context.arenas[depth];
     if (arena.size() < static_cast<size_t>(segment->arena_bytes)) {
       arena = AlignedBytes();
+      check_total(context, segment->arena_bytes);
       arena = AlignedBytes(static_cast<size_t>(segment->arena_bytes));
     }
     for (const Binding& b : segment->fixed) {
@@ -148,8 +151,17 @@ void Executor::bind(const std::shared_ptr<const Segment>& segment, Context& cont
     const auto o = static_cast<size_t>(it - program_.outputs.begin());
     const bool given = it != program_.outputs.end() && outputs[o].kind == Object::Kind::kTensor &&
                        outputs[o].tensor.dtype() == b.dtype && outputs[o].tensor.shape() == b.shape;
+    if (!given) check_total(context, b.shape.count() * static_cast<int64_t>(dtype_size(b.dtype)));
     slot.set(given ? outputs[o].tensor : Tensor(b.dtype, b.shape));
+    context.value_bytes += static_cast<int64_t>(slot.view.bytes());
   }
+}
+
+void Executor::check_total(const Context& context, int64_t more) const {
+  int64_t held = context.value_bytes;
+  for (const AlignedBytes& arena : context.arenas) held += static_cast<int64_t>(arena.size());
+  require(more <= limits_.max_total_bytes - held, ErrorCode::kLimit, "this run holds ", held,
+          " bytes and needs ", more, " more, over max_total_bytes=", limits_.max_total_bytes);
 }
 
 void Executor::run_steps(const Segment& segment, Context& context) {
@@ -160,6 +172,11 @@ void Executor::run_steps(const Segment& segment, Context& context) {
                    planned.state.get(), parallel_, limits_);
     try {
       step.op->run(run);
+      if (!planned.grows) continue;
+      for (ValueId id : step.outputs)
+        if (id != kNoValue)
+          context.value_bytes += unshared_bytes(context.slots[static_cast<size_t>(id)].object);
+      check_total(context, 0);
     } catch (const Error& e) {
       fail(e.code(), step.label, ": ", e.message());
     }
@@ -175,6 +192,7 @@ void Executor::run(const std::vector<Object>& inputs, std::vector<Object>& outpu
     slot.view = inputs[i].kind == Object::Kind::kTensor ? inputs[i].tensor.view() : TensorView{};
   }
   outputs.resize(program_.outputs.size());
+  context->value_bytes = 0;
   std::shared_ptr<const Segment> segment = root_;
   do {
     segment = next_segment(*segment, *context);

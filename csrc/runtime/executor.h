@@ -16,6 +16,7 @@ struct Context {
   std::vector<AlignedBytes> arenas;                   // by depth
   std::vector<std::shared_ptr<const Segment>> bound;  // by depth: whose fixed bindings the slots hold
   Key key;
+  int64_t value_bytes = 0;  // of what this run holds outside the arenas
 };
 
 // A program with its plans and its contexts. Thread-safe.
@@ -44,6 +45,8 @@ class Executor {
   void bind(const std::shared_ptr<const Segment>& segment, Context& context,
             std::vector<Object>& outputs) const;
   void run_steps(const Segment& segment, Context& context);
+  // Throws Error(kLimit) when what this run holds, with `more` bytes, is over max_total_bytes.
+  void check_total(const Context& context, int64_t more) const;
 
   Program program_;
   const Limits& limits_;

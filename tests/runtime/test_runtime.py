@@ -156,6 +156,36 @@ def test_limits_hold(limit, make):
         pyinfer.load(make(), limits=limits)(np.array([1000, 1000]))
 
 
+def test_a_sequence_that_a_loop_grows_is_bounded():
+    body = helper.make_graph(
+        [helper.make_node("SequenceInsert", ["s", "x"], ["t"]), helper.make_node("Identity", ["c"], ["d"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+            helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("d", TensorProto.BOOL, []),
+            helper.make_tensor_sequence_value_info("t", TensorProto.FLOAT, None),
+        ],
+    )
+    nodes = [
+        helper.make_node("SequenceEmpty", [], ["empty"]),
+        helper.make_node("Loop", ["n", "", "empty"], ["y"], body=body),
+    ]
+    n = helper.make_tensor_value_info("n", TensorProto.INT64, [])
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1000])
+    y = helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [n, x], [y]), opset_imports=[helper.make_opsetid("", 21)]
+    )
+    model = pyinfer.load(model, limits=pyinfer.Limits(max_total_bytes=100_000))
+    assert len(model(np.int64(20), np.ones(1000, np.float32))) == 20
+    with pytest.raises(pyinfer.LimitExceeded, match="max_total_bytes"):
+        model(np.int64(10**6), np.ones(1000, np.float32))
+
+
 def test_the_error_of_a_run_names_the_node():
     model = pyinfer.load(node_model("Add", [np.zeros(2, np.float32), np.zeros(2, np.float32)]))
     with pytest.raises(pyinfer.InvalidInput, match=r"Add 'node'.*\[2\].*\[3\]"):

@@ -19,6 +19,7 @@
 #include "kernels/quantize.h"
 #include "kernels/reduce.h"
 #include "kernels/resample.h"
+#include "kernels/winograd.h"
 
 namespace pyinfer {
 
@@ -40,6 +41,7 @@ struct KernelTable {
   GemmS8Kernels gemm_s8;
   ConvS8Kernels conv_s8;
   QuantizeKernels quantize;
+  WinogradKernels winograd;
 };
 
 // The table of `isa`. Precondition: available_isas() contains it.

@@ -1,6 +1,7 @@
 // Small questions that passes ask about nodes and constants.
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -23,7 +24,7 @@ const T* attribute(const Node& node, std::string_view name) {
 // Input i, when it is a constant of the graph; else nullptr.
 inline const Tensor* constant_input(const GraphEdit& edit, const Node& node, size_t i) {
   if (i >= node.inputs.size() || node.inputs[i] == kNoValue) return nullptr;
-  const Tensor& t = const_cast<GraphEdit&>(edit).graph().value(node.inputs[i]).constant;
+  const Tensor& t = edit.graph().value(node.inputs[i]).constant;
   return t.empty() ? nullptr : &t;
 }
 
@@ -37,5 +38,32 @@ std::optional<T> scalar(const Tensor* t) {
   if (t == nullptr || t->dtype() != DTypeOf<T>::value || t->count() != 1) return std::nullopt;
   return *t->as<T>();
 }
+
+// The node that computes a value, when it is that operator of ai.onnx; else nullptr.
+const Node* producer_of(const GraphEdit& edit, ValueId id, std::string_view op_type);
+
+// What the nodes before a value say of its shape, whatever the inputs of the graph: a lower bound of its
+// rank, and the length of its last dimension or 0 where that is not known.
+int64_t least_rank(const GraphEdit& edit, ValueId id);
+int64_t last_dim(const GraphEdit& edit, ValueId id);
+
+// The value of a floating constant of one element and at most `rank` dimensions: with another operand of so
+// many, it changes no shape.
+std::optional<double> scalar_value(const GraphEdit& edit, ValueId id, int64_t rank);
+
+// scale * values[0] * values[1] ...: a tree of products, in whatever order it was built, taken apart down to
+// `whole`.
+struct Factors {
+  double scale = 1.0;
+  std::vector<ValueId> values;
+};
+Factors factors(const GraphEdit& edit, ValueId id, int64_t rank, ValueId whole = kNoValue);
+
+// Whether `id` is c0 + c1 x + c2 x^2 ..., however it was built, with coefficients that are nearly these.
+bool is_polynomial(const GraphEdit& edit, ValueId id, ValueId x, int64_t rank,
+                   std::initializer_list<double> coefficients);
+
+// Equal but for the digits that exporters leave out of constants such as 1.4142.
+bool nearly(double a, double b);
 
 }  // namespace pyinfer

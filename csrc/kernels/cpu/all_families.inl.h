@@ -18,6 +18,7 @@
 #include "kernels/cpu/reduce.inl.h"
 #include "kernels/cpu/resample.inl.h"
 #include "kernels/cpu/simd/vec.h"
+#include "kernels/cpu/winograd.inl.h"
 #include "kernels/kernel_table.h"
 
 namespace pyinfer {
@@ -42,6 +43,7 @@ constexpr KernelTable make_table(const char* name) {
       .gemm_s8 = kGemmS8Kernels,
       .conv_s8 = kConvS8Kernels,
       .quantize = kQuantize,
+      .winograd = kWinogradKernels,
   };
 }
 

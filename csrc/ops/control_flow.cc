@@ -76,7 +76,13 @@ class Loop final : public Op {
       require(outputs[0].kind == Object::Kind::kTensor, ErrorCode::kInvalidModel,
               "the condition is no tensor");
       if (conditional_) go_on = read_condition(outputs[0].tensor.view());
-      for (size_t i = 0; i < carried_; ++i) values[2 + i] = std::move(outputs[1 + i]);
+      int64_t bytes = 0;
+      for (size_t i = 0; i < carried_; ++i) {
+        values[2 + i] = std::move(outputs[1 + i]);
+        bytes += unshared_bytes(values[2 + i]);
+      }
+      require(bytes <= ctx.limits().max_total_bytes, ErrorCode::kLimit, "the carried values take ", bytes,
+              " bytes, over max_total_bytes=", ctx.limits().max_total_bytes);
       for (size_t i = 0; i < scans.size(); ++i)
         if (ctx.wants(static_cast<int>(carried_ + i)))
           scans[i].append(outputs[1 + carried_ + i], ctx.limits());

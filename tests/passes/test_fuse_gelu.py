@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from tests.passes.test_passes import assert_agrees, model_of, operators
+from pass_models import assert_agrees, model_of, operators
 
 X = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32) * 3
 

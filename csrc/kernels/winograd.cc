@@ -72,6 +72,12 @@ WinogradTiling::WinogradTiling(const ConvShape& s, int64_t m)
   panel_step = std::max(kProductsGoal / (points * tile_step * kPanelWidth * 4), kWork / (tile_step * cost));
   panel_step = std::clamp<int64_t>(panel_step, 1, std::max<int64_t>(panels, 1));
   panel_tasks = (panels + panel_step - 1) / panel_step;
+  // Many tasks come in fours, so that two and four threads get equal shares of a single block.
+  if (panel_tasks > 2) {
+    const int64_t fours = (panel_tasks + 3) / 4 * 4;
+    panel_step = (panels + fours - 1) / fours;
+  }
+  panel_tasks = (panels + panel_step - 1) / panel_step;
 }
 
 // Costs are in cycles of a core that multiplies and adds 16 floats in each, for one image.

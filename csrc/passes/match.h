@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "graph/edit.h"
 
 namespace pyinfer {
@@ -14,11 +15,16 @@ inline bool is_op(const Node& node, std::string_view op_type) {
   return node.domain.empty() && node.op_type == op_type;
 }
 
-// An attribute of that type, or nullptr.
+// An attribute, or nullptr where the node has none of that name. Throws Error(kInvalidModel) when it is not
+// of type T: a pass must not take the default in place of what the file says.
 template <class T>
 const T* attribute(const Node& node, std::string_view name) {
   const auto it = node.attributes.find(name);
-  return it == node.attributes.end() ? nullptr : std::get_if<T>(&it->second.value);
+  if (it == node.attributes.end()) return nullptr;
+  const T* value = std::get_if<T>(&it->second.value);
+  require(value != nullptr, ErrorCode::kInvalidModel, node.str(), ": attribute '", name,
+          "' is of another type than the operator has");
+  return value;
 }
 
 // Input i, when it is a constant of the graph; else nullptr.

@@ -7,14 +7,19 @@ import sys
 from collections.abc import Sequence
 
 import pyinfer
-from pyinfer.cli import demo, inspect_model, run_model
+from pyinfer.cli import bench_model, demo, inspect_model, run_model
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pyinfer", description="Run ONNX models.")
     parser.add_argument("--version", action="version", version=f"pyinfer {pyinfer.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module in (("demo", demo), ("run", run_model), ("inspect", inspect_model)):
+    for name, module in (
+        ("demo", demo),
+        ("run", run_model),
+        ("inspect", inspect_model),
+        ("bench", bench_model),
+    ):
         summary = (module.__doc__ or "").splitlines()[0]
         command = commands.add_parser(name, help=summary, description=summary)
         module.add_arguments(command)
@@ -32,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = args.execute(args)
     except BrokenPipeError:
         return 1
-    except (pyinfer.PyInferError, OSError, ValueError) as error:
+    except (pyinfer.PyInferError, OSError, ValueError, MemoryError) as error:
         print(f"pyinfer {args.command}: {error}", file=sys.stderr)
         return 1
     return status

@@ -15,15 +15,7 @@ from pyinfer.cli import _inputs
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("model", help="path of an ONNX file")
-    parser.add_argument(
-        "--input",
-        action="append",
-        default=[],
-        metavar="NAME=FILE.npy",
-        help="an input's values; NAME=random, or an input not named: random values",
-    )
-    _inputs.add_shape_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of the random values (default: 0)")
+    _inputs.add_value_arguments(parser)
     parser.add_argument("--output", action="append", metavar="NAME", help="compute only these outputs")
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="write each output as a .npy file there")
     parser.add_argument("--threads", type=int, help="threads to use at most (default: one per core)")
@@ -34,7 +26,7 @@ def execute(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     model = pyinfer.load(args.model, threads=args.threads)
     loaded = time.perf_counter()
-    feeds = _feeds(model, args)
+    feeds = _inputs.feeds(model, args)
     begin = time.perf_counter()
     values = model.run(feeds, args.output)
     end = time.perf_counter()
@@ -47,28 +39,6 @@ def execute(args: argparse.Namespace) -> int:
     if args.save is not None:
         _save(values, args.save)
     return 0
-
-
-def _feeds(model: pyinfer.Model, args: argparse.Namespace) -> dict[str, object]:
-    files = _inputs.pairs(args.input, "--input")
-    known = ", ".join(spec.name for spec in model.inputs)
-    for name in files:
-        if name not in (spec.name for spec in model.inputs):
-            raise pyinfer.InvalidInput(f"--input: unknown input {name!r}; the model has {known}")
-    shapes = _inputs.input_shapes(model, args, default=1)
-    rng = np.random.default_rng(args.seed)
-    feeds: dict[str, object] = {}
-    for spec in model.inputs:
-        file = files.get(spec.name, "random")
-        if file != "random":
-            feeds[spec.name] = np.load(file, allow_pickle=False)
-        elif spec.name in shapes:
-            feeds[spec.name] = _inputs.random_array(spec, shapes[spec.name], rng)
-        elif not spec.dtype.startswith("optional("):
-            raise pyinfer.InvalidInput(
-                f"no random values for input {spec}: give its shape (--shape {spec.name}=...) or a file"
-            )
-    return feeds
 
 
 def _describe(name: str, value: object) -> str:

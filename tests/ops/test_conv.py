@@ -72,7 +72,7 @@ def test_conv(case: Any, dtype: Any) -> None:
     results = []
     for constant in [(), (1, 2)]:
         model = node_model("Conv", [x, w, bias], attrs, constant=constant)
-        close(run(model, [x, w, bias], constant)[0], want, scale, dtype)
+        close(run(model, [x, w, bias], constant)[0], want, np.max(scale, initial=0), dtype)
         given = [v for i, v in enumerate([x, w, bias]) if i not in constant]
         y = pyinfer.load(model, disable_passes=["choose_winograd"])(*given)
         close(y, want, scale, dtype)
@@ -152,7 +152,8 @@ def test_winograd(x_shape: Any, outputs: int, pads: Any, dtype: Any) -> None:
     want = conv(x, w, *geometry)
     (z,) = rand(6, dtype, want.shape)
     total = want + bias.astype(np.float64).reshape(-1, 1, 1) + z.astype(np.float64)
-    scale = conv(np.abs(x), np.abs(w), *geometry) + 4
+    # A tile's errors follow from all that it reads, at the border more than one pixel's own window.
+    scale = np.max(conv(np.abs(x), np.abs(w), *geometry)) + 4
     attrs = attributes(*geometry) | {"activation": "Relu"}
     results = []
     for op, domain, inputs in [

@@ -7,14 +7,9 @@ import onnx
 import pytest
 from onnx import helper
 
-import pyinfer
-from tests.passes.test_passes import assert_agrees, model_of
+from pass_models import assert_agrees, model_of, operators
 
 X = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32) * 3
-
-
-def operators(model: onnx.ModelProto, *off: str) -> dict[str, int]:
-    return pyinfer.load(model, disable_passes=off)._core.summary(None)["operators"]
 
 
 def chain(text: str, constants: dict[str, object], shape: list[object] | None = None) -> onnx.ModelProto:

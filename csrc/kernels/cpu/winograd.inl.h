@@ -263,23 +263,83 @@ inline void winograd_transform(const ConvArgs& args, int64_t m, int64_t begin, i
   }
 }
 
+// R rows of a product under one panel: c(r,j) = sum over k of a(r,k) * b(k,j). Each step of k asks for what
+// lies `ahead`, `ahead_step` bytes further on: weights come from memory while the tile computes.
+struct WinogradRows {
+  const float* a;
+  int64_t lda, k;
+  const float* b;
+  float* c;
+  int64_t ldc;
+  const char* ahead;
+  int64_t ahead_step;
+};
+template <int R>
+void winograd_rows(const WinogradRows& t) {
+  F32 acc[R];
+  const float* a[R];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    acc[r] = zero_f32();
+    a[r] = t.a + r * t.lda;
+  }
+  const float* b = t.b;
+  const char* ahead = t.ahead;
+  const int64_t depth = t.k, ahead_step = t.ahead_step;
+  for (int64_t k = 0; k < depth; ++k, b += 16, ahead += ahead_step) {
+    __builtin_prefetch(ahead, 0, 2);
+    const F32 row = load(b);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) acc[r] = fma(splat(a[r][k]), row, acc[r]);
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) store(t.c + r * t.ldc, acc[r]);
+}
+using WinogradRowsFn = void (*)(const WinogradRows&);
+template <int R>
+constexpr void fill_winograd_rows(WinogradRowsFn* rows) {
+  rows[R - 1] = winograd_rows<R>;
+  if constexpr (R > 1) fill_winograd_rows<R - 1>(rows);
+}
+struct WinogradRowsTable {
+  WinogradRowsFn rows[kMaxTileRows] = {};
+  constexpr WinogradRowsTable() { fill_winograd_rows<kMaxTileRows>(rows); }
+};
+constexpr WinogradRowsTable kWinogradRows;
+
 inline void winograd_products(const ConvArgs& args, int64_t m, int64_t tiles, int64_t panel_begin,
                               int64_t panel_end, void* memory) {
   const int64_t panels = panel_end - panel_begin, k = args.shape.in_channels;
   const WinogradScratch scratch(args, m, tiles, panels, memory);
   const WinogradMatrices from(tiles, k), to(tiles, panels * 16);
-  const int64_t weights_matrix = packed_b_size(k, args.shape.out_channels);
-  for (int64_t e = 0; e < (m + 2) * (m + 2); ++e) {
-    const GemmArgs product{.m = tiles,
-                           .n = panels * 16,
-                           .k = k,
-                           .a = scratch.input + e * from.matrix,
-                           .lda = from.row,
-                           .b = args.weights + e * weights_matrix + panel_begin * 16 * k,
-                           .c = scratch.products + e * to.matrix,
-                           .ldc = to.row,
-                           .epilogue = {}};
-    gemm_run(product, 0, tiles, 0, panels);
+  const int64_t panel_floats = 16 * k, weights_matrix = packed_b_size(k, args.shape.out_channels);
+  const RowSplit split(tiles);
+  const int64_t share = panel_floats * static_cast<int64_t>(sizeof(float)) / split.tiles;
+  const int64_t points = (m + 2) * (m + 2);
+  for (int64_t e = 0; e < points; ++e) {
+    for (int64_t p = 0; p < panels; ++p) {
+      const float* b = args.weights + e * weights_matrix + (panel_begin + p) * panel_floats;
+      // Each tile of rows fetches its share of the panel that comes next.
+      const bool last = p + 1 == panels;
+      const float* next = !last            ? b + panel_floats
+                          : e + 1 < points ? b + weights_matrix - p * panel_floats
+                                           : b;
+      WinogradRows rows{.a = scratch.input + e * from.matrix,
+                        .lda = from.row,
+                        .k = k,
+                        .b = b,
+                        .c = scratch.products + e * to.matrix + p * 16,
+                        .ldc = to.row,
+                        .ahead = reinterpret_cast<const char*>(next),
+                        .ahead_step = share / k};
+      for (int64_t i = 0; i < split.tiles; ++i) {
+        const int height = split.height(i);
+        kWinogradRows.rows[height - 1](rows);
+        rows.a += height * from.row;
+        rows.c += height * to.row;
+        rows.ahead += share;
+      }
+    }
   }
 }
 

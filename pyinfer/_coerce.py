@@ -7,6 +7,7 @@ its kind or leaves the range. Layout, byte order and writability do not matter.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -40,19 +41,31 @@ def to_core(value: object, type_: Type, where: str) -> object:
     return dict(value)
 
 
-def check_shape(array: Array, spec: TensorSpec, where: str) -> None:
-    """Raise InvalidInput unless `array` has the rank and the fixed lengths that `spec` states."""
+def check_shape(given: tuple[int, ...], spec: TensorSpec, where: str) -> None:
+    """Raise InvalidInput unless `given` has the rank and the fixed lengths that `spec` states."""
     shape = spec.shape
     if shape is None:
         return
-    if len(shape) != array.ndim or any(
-        isinstance(want, int) and want != have for want, have in zip(shape, array.shape, strict=True)
+    if len(shape) != len(given) or any(
+        isinstance(want, int) and want != have for want, have in zip(shape, given, strict=True)
     ):
         dims = ", ".join("?" if dim is None else str(dim) for dim in shape)
-        reason = f"expected shape [{dims}], got {list(array.shape)}"
-        if len(shape) != array.ndim:
-            reason += f" (rank {len(shape)} expected, {array.ndim} given)"
+        reason = f"expected shape [{dims}], got {list(given)}"
+        if len(shape) != len(given):
+            reason += f" (rank {len(shape)} expected, {len(given)} given)"
         _reject(where, reason)
+
+
+def checked_shape(dims: object, spec: TensorSpec, where: str) -> list[int]:
+    """`dims` as a shape that fits `spec`; raises InvalidInput where it is none or does not fit."""
+    try:
+        shape = [operator.index(dim) for dim in dims]  # type: ignore[attr-defined]
+    except TypeError:
+        _reject(where, f"expected a shape as a list of integers, got {dims!r}")
+    if any(not 0 <= dim < 1 << 63 for dim in shape):
+        _reject(where, f"expected lengths of 0 to 2**63 - 1, got {shape}")
+    check_shape(tuple(shape), spec, where)
+    return shape
 
 
 def from_core(value: object, type_: Type) -> object:
@@ -120,6 +133,8 @@ def _carried(array: Array, element: Element, where: str) -> Array:
             where, f"expected dtype {element.name}, got {dtype.name}; convert it with .astype({target}){raw}"
         )
     array = np.asarray(array, dtype=element.carrier, order="C")
+    if element.name == "bool" and array.size and array.view(np.uint8).max() > 1:
+        array = array.view(np.uint8) != 0  # a view of other bytes; kernels count on 0 and 1
     return array if array.flags.aligned else array.copy(order="C")
 
 

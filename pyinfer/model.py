@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, SupportsIndex
 
 import numpy as np
 
-from pyinfer._coerce import check_shape, output_converter, to_core
-from pyinfer._core import InvalidInput, InvalidModel, Limits, ModelCore
+from pyinfer._coerce import check_shape, checked_shape, output_converter, to_core
+from pyinfer._core import InvalidInput, InvalidModel, Limits, ModelCore, pass_names
 from pyinfer._types import TensorSpec, Type, parse_type
+
+_MOST_THREADS = 1024
 
 
 class SupportsSerialize(Protocol):
@@ -73,27 +76,53 @@ def load(
     ModelIOError
         A file cannot be read. Also an `OSError`.
     InvalidInput
-        An argument is wrong: an unknown device or pass, fewer than one thread. Also a `ValueError`.
+        An argument is wrong: an unknown device or pass, a number of threads outside 1 to 1024. Also a
+        `ValueError`.
     """
     if device != "cpu":
         raise InvalidInput(f"device: expected one of 'cpu', got {device!r}")
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise InvalidInput(f"threads: expected an integer of at least 1, or None, got {threads!r}")
-    disabled = {name for name, on in (passes or {}).items() if not on}
-    if isinstance(disable_passes, str):
-        raise InvalidInput(f"disable_passes: expected a list of names, got the string {disable_passes!r}")
-    disabled.update(disable_passes)
-    named_by_user = os.environ.get("PYINFER_DISABLE_PASSES", "").split(",")
-    disabled.update(name.strip() for name in named_by_user if name.strip())
+    if limits is not None and not isinstance(limits, Limits):
+        raise InvalidInput(f"limits: expected a pyinfer.Limits or None, got {type(limits).__name__}")
+    root = external_data_root
+    if root is not None and not isinstance(root, (str, bytes, os.PathLike)):
+        raise InvalidInput(f"external_data_root: expected a path or None, got {type(root).__name__}")
     source, origin = _source(model)
     core = ModelCore(
         source,
-        threads=0 if threads is None else threads,
+        threads=_threads(threads),
         limits=limits,
-        disabled_passes=sorted(disabled),
-        external_data_root=None if external_data_root is None else os.fspath(external_data_root),
+        disabled_passes=_disabled_passes(passes, disable_passes),
+        external_data_root=None if root is None else os.fsdecode(root),
     )
     return Model(core, origin)
+
+
+def _threads(threads: int | None) -> int:
+    """What the extension takes: 0 for one per core."""
+    if threads is None:
+        return 0
+    if isinstance(threads, bool) or not isinstance(threads, SupportsIndex):
+        raise InvalidInput(f"threads: expected an integer or None, got {threads!r}")
+    count = operator.index(threads)
+    if not 1 <= count <= _MOST_THREADS:
+        raise InvalidInput(f"threads: expected 1 to {_MOST_THREADS}, or None for one per core, got {count}")
+    return count
+
+
+def _disabled_passes(passes: Mapping[str, bool] | None, disable_passes: Iterable[str]) -> list[str]:
+    """The passes to leave out, by both arguments and the environment."""
+    if passes is not None and not isinstance(passes, Mapping):
+        raise InvalidInput(f"passes: expected a mapping of names to bool, got {type(passes).__name__}")
+    if isinstance(disable_passes, str) or not isinstance(disable_passes, Iterable):
+        raise InvalidInput(f"disable_passes: expected a list of names, got {disable_passes!r}")
+    by_user = os.environ.get("PYINFER_DISABLE_PASSES", "").split(",")
+    disabled = {*disable_passes, *(name.strip() for name in by_user if name.strip())}
+    switched = passes or {}
+    known = pass_names()
+    for name in (*disabled, *switched):
+        if name not in known:
+            raise InvalidInput(f"no pass is named {name!r}; the passes are: {', '.join(known)}")
+    return sorted(disabled.union(name for name, on in switched.items() if not on))
 
 
 def _source(model: ModelSource) -> tuple[str | bytes, str]:
@@ -140,7 +169,10 @@ class Model:
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """What the model takes, in the order of positional arguments."""
+        """What the model takes, in the order of positional arguments.
+
+        An input for which the file holds a default value (an initializer of that name) is a constant here.
+        """
         return self._inputs
 
     @property
@@ -229,6 +261,8 @@ class Model:
             )
         names = None
         if outputs is not None:
+            if not isinstance(outputs, Iterable):
+                raise InvalidInput(f"outputs: expected a list of names, got {outputs!r}")
             names = [outputs] if isinstance(outputs, str) else list(outputs)
             for name in names:
                 if name not in self._output_names:
@@ -246,14 +280,14 @@ class Model:
         Parameters
         ----------
         shapes : mapping of str to iterable of int, optional
-            The shape of each input that has dynamic lengths. Without them the plan is left out where
-            it depends on these.
+            The shapes of inputs that have dynamic lengths. A length that is not given counts as 1.
 
         Returns
         -------
         dict
             "operators": operator name to number of nodes; "parameters": {"count", "bytes"};
-            "plan": {"steps", "arena_bytes", "flops"}, or None.
+            "plan": {"steps", "arena_bytes", "flops"}, or None where it depends on more than shapes, or
+            where the model cannot take a length of 1.
 
         Raises
         ------
@@ -266,7 +300,8 @@ class Model:
             for name, dims in shapes.items():
                 if name not in self._by_name:
                     raise InvalidInput(f"unknown input {name!r}; the model has {self._known(self._inputs)}")
-                checked[name] = [int(dim) for dim in dims]
+                spec, _, where = self._by_name[name]
+                checked[name] = checked_shape(dims, spec, where)
         return self._core.summary(checked)
 
     def __repr__(self) -> str:
@@ -294,7 +329,7 @@ class Model:
             spec, type_, where = known
             converted = to_core(value, type_, where)
             if isinstance(converted, np.ndarray):
-                check_shape(converted, spec, where)
+                check_shape(converted.shape, spec, where)
             feeds[name] = converted
         if len(feeds) < len(self._by_name):
             self._complete(feeds)

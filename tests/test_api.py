@@ -1,5 +1,6 @@
 """pyinfer.load and Model, from the outside."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -141,12 +142,38 @@ def test_a_damaged_file_is_an_invalid_model(data):
         ({"device": "cuda"}, "device: expected one of 'cpu', got 'cuda'"),
         ({"threads": 0}, "threads: expected"),
         ({"threads": 1.5}, "threads: expected"),
+        ({"threads": 2**40}, "threads: expected 1 to 1024"),
         ({"disable_passes": "cse"}, "expected a list of names"),
+        ({"disable_passes": None}, "expected a list of names"),
+        ({"disable_passes": [1]}, "no pass is named 1"),
+        ({"passes": ["fold_constants"]}, "passes: expected a mapping"),
+        ({"passes": {"no_such_pass": True}}, "no_such_pass"),
+        ({"limits": {}}, "limits: expected a pyinfer.Limits or None, got dict"),
+        ({"external_data_root": 5}, "external_data_root: expected a path"),
     ],
 )
 def test_wrong_options_are_refused(options, reason):
     with pytest.raises(pyinfer.InvalidInput, match=reason):
         pyinfer.load(identity(), **options)
+
+
+@pytest.mark.parametrize("value", [-1, 2**63, 2**70, 1.5, "3"])
+@pytest.mark.parametrize("field", ["max_nodes", "max_nesting_depth"])
+def test_wrong_limits_are_refused(field, value):
+    with pytest.raises(pyinfer.InvalidInput, match=f"Limits.{field}: expected"):
+        pyinfer.Limits(**{field: value})
+
+
+def test_threads_may_be_any_integer_type():
+    assert pyinfer.load(identity(), threads=np.int64(2))._core.threads == 2
+
+
+def test_a_file_name_need_not_be_utf8(tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), b"m\xff.onnx")
+    with open(path, "wb") as file:
+        file.write(identity())
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(pyinfer.load(os.fsdecode(path))(x), x)
 
 
 def test_what_is_no_model_is_refused():
@@ -193,6 +220,12 @@ def test_import_needs_numpy_alone():
     third_party = set(done.stdout.split()) - set(sys.stdlib_module_names) - {"pyinfer"}
     assert not third_party
     assert "argparse" not in done.stdout.split()
+
+
+@pytest.mark.parametrize("shape", [[1, 2], [-1], [1.5], 3, "a", [2**70]])
+def test_a_shape_that_does_not_fit_has_no_summary(model, shape):
+    with pytest.raises(pyinfer.InvalidInput, match="input 'a': expected"):
+        model.summary({"a": shape})
 
 
 def test_summary_and_dump(model):

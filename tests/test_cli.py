@@ -100,3 +100,19 @@ def test_a_wrong_command_line_ends_with_status_2():
     with pytest.raises(SystemExit) as caught:
         main(["no-such-command"])
     assert caught.value.code == 2
+
+
+def test_files_that_hold_no_array_are_named(path, tmp_path, capsys):
+    (tmp_path / "empty.npy").touch()
+    (tmp_path / "zeros.npy").write_bytes(bytes(100))
+    np.savez(tmp_path / "archive.npz", a=np.ones(3, np.float32))
+    for name, reason in [("empty.npy", "is not a"), ("zeros.npy", "is not a"), ("archive.npz", "an archive")]:
+        assert main(["run", path, "--input", f"a={tmp_path / name}"]) == 1
+        said = capsys.readouterr().err
+        assert name in said
+        assert reason in said
+
+
+def test_more_memory_than_there_is_ends_with_status_1(path, capsys):
+    assert main(["run", path, "--dim", f"n={2**50}"]) == 1
+    assert "Unable to allocate" in capsys.readouterr().err

@@ -277,6 +277,27 @@ def bad_axes(_m: ModelProto, r: random.Random) -> bytes | None:
     return _one(r.choice(["ReduceSum", "ReduceMax", "Squeeze"]), axes).SerializeToString()
 
 
+def input_twice(m: ModelProto, _r: random.Random) -> bytes | None:
+    m.graph.input.add().CopyFrom(m.graph.input[0])
+    return m.SerializeToString()
+
+
+def opset_ambiguous(m: ModelProto, r: random.Random) -> bytes | None:
+    if r.random() < 0.5:
+        m.opset_import.append(helper.make_opsetid("", 13))
+    else:
+        m.ClearField("opset_import")
+    return m.SerializeToString()
+
+
+def function_twice(m: ModelProto, _r: random.Random) -> bytes | None:
+    opsets = [helper.make_opsetid("", 21)]
+    for op in ("Neg", "Abs"):
+        node = helper.make_node(op, ["a"], ["b"])
+        m.functions.append(helper.make_function("local", "f", ["a"], ["b"], [node], opsets))
+    return m.SerializeToString()
+
+
 MUTATIONS: list[Mutation] = [
     truncated,
     unknown_operator,
@@ -285,6 +306,9 @@ MUTATIONS: list[Mutation] = [
     cycle,
     undefined_graph_output,
     input_without_type,
+    input_twice,
+    opset_ambiguous,
+    function_twice,
     dims_do_not_match_data,
     data_of_another_size,
     unknown_element_type,

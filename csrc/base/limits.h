@@ -20,7 +20,7 @@ struct Limits {
   // Bytes of the parsed form of a model file, weights excluded: an empty message takes two bytes in
   // the file and a few hundred in memory.
   int64_t max_parsed_bytes = int64_t{4} << 30;
-  // Trips of one Loop or Scan in one run.
+  // Trips of all Loops and Scans together in one run: nested ones multiply.
   int64_t max_loop_trips = 100'000'000;
   // Depth of subgraphs within subgraphs, of function calls within functions, and of nested types.
   int max_nesting_depth = 64;

@@ -16,7 +16,7 @@ class Parallel {
   virtual int workers() const = 0;
   // Calls body over disjoint ranges that cover [0, n), each of at most `grain` items, and returns when all
   // are done. The ranges are those of [0, n) cut at multiples of grain, whatever the number of workers.
-  // A body must not throw.
+  // Throws what the body that failed first has thrown; ranges not yet begun are then left out.
   virtual void run(int64_t n, int64_t grain, Body body) = 0;
 };
 

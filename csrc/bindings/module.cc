@@ -1,8 +1,11 @@
 // The extension pyinfer._core; pyinfer/_core.pyi describes it.
 #include <pybind11/stl.h>
 
+#include <climits>
+
 #include "base/aligned.h"
 #include "base/cpu_features.h"
+#include "base/run_guard.h"
 #include "bindings/convert.h"
 #include "ops/registry.h"
 #include "passes/pipeline.h"
@@ -73,18 +76,31 @@ Limits make_limits(const py::kwargs& kwargs) {
             "Limits has no field '", key.cast<std::string>(), "'");
     require(py::isinstance<py::int_>(value), ErrorCode::kInvalidInput, "Limits.", key.cast<std::string>(),
             ": expected an integer");
+    int overflow = 0;
+    const long long number = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
+    const bool is_int = key.cast<std::string>() == "max_nesting_depth";
+    const long long most = is_int ? INT_MAX : LLONG_MAX;
+    require(overflow == 0 && number >= 0 && number <= most, ErrorCode::kInvalidInput, "Limits.",
+            key.cast<std::string>(), ": expected 0 to ", most);
     py::setattr(self, key, value);
   }
   return limits;
 }
 
+// A name that is not UTF-8 has surrogates in Python, which the file system's encoding turns back.
+std::string file_name(const py::object& path) {
+  const auto encoded = py::reinterpret_steal<py::bytes>(PyUnicode_EncodeFSDefault(path.ptr()));
+  if (!encoded) throw py::error_already_set();
+  return encoded.cast<std::string>();
+}
+
 std::unique_ptr<Model> make_model(const py::object& source, int threads, const Limits* limits,
-                                  std::vector<std::string> disabled, std::optional<std::string> root) {
+                                  std::vector<std::string> disabled, const std::optional<py::str>& root) {
   LoadOptions options;
   options.threads = threads;
   if (limits) options.limits = *limits;
   options.disabled_passes = std::move(disabled);
-  options.external_data_root = root.value_or("");
+  if (root) options.external_data_root = file_name(*root);
   if (py::isinstance<py::bytes>(source)) {
     char* data = nullptr;
     Py_ssize_t size = 0;
@@ -99,7 +115,7 @@ std::unique_ptr<Model> make_model(const py::object& source, int threads, const L
     return Model::load_bytes({reinterpret_cast<const std::byte*>(data), static_cast<size_t>(size)},
                              keep_alive, options);
   }
-  const auto path = source.cast<std::string>();
+  const std::string path = file_name(source);
   const py::gil_scoped_release release;
   return Model::load_file(path, options);
 }
@@ -134,6 +150,18 @@ std::vector<Object> input_objects(const Model& model, const py::dict& feeds) {
   return inputs;
 }
 
+unsigned long g_import_thread = 0;  // taken for the main thread
+
+void poll_signals() {
+  const py::gil_scoped_acquire gil;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+// Python runs signal handlers on its main thread alone; there, Ctrl-C ends a long run.
+RunGuard::Poll poll_here() {
+  return PyThread_get_thread_ident() == g_import_thread ? &poll_signals : nullptr;
+}
+
 py::list run(Model& model, const py::dict& feeds, const std::optional<std::vector<std::string>>& names) {
   std::vector<size_t> wanted;
   for (size_t i = 0; !names && i < model.outputs().size(); ++i) wanted.push_back(i);
@@ -149,8 +177,9 @@ py::list run(Model& model, const py::dict& feeds, const std::optional<std::vecto
   const std::vector<Object> inputs = input_objects(model, feeds);
   std::vector<Object> outputs;
   {
+    const RunGuard::Poll poll = poll_here();
     const py::gil_scoped_release release;
-    model.run(inputs, outputs);
+    model.run(inputs, outputs, poll);
   }
   for (size_t k = 0; k < wanted.size(); ++k) {
     Object& o = outputs[wanted[k]];
@@ -166,9 +195,10 @@ py::list profile(Model& model, const py::dict& feeds) {
   std::vector<Object> outputs;
   Profile profile;
   {
+    const RunGuard::Poll poll = poll_here();
     const py::gil_scoped_release release;
     const ProfileScope scope(profile);
-    model.run(inputs, outputs);
+    model.run(inputs, outputs, poll);
   }
   std::map<const std::string*, size_t> steps;  // numbered as they are met
   py::list list;
@@ -249,20 +279,21 @@ max_nodes : int
 max_parsed_bytes : int
     Bytes of the parsed form of a model file, weights excluded.
 max_loop_trips : int
-    Trips of one Loop or Scan in one run.
+    Trips of all Loops and Scans together in one run.
 max_nesting_depth : int
     Depth of subgraphs, function calls and nested types.
 
 Raises
 ------
 InvalidInput
-    A field is unknown or not an integer.
+    A field is unknown, or not an integer of 0 or more.
 )";
 
 }  // namespace
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   register_exceptions(m);
+  g_import_thread = PyThread_get_thread_ident();
 
   py::class_<Limits>(m, "Limits", kLimitsDoc)
       .def(py::init(&make_limits))

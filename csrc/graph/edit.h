@@ -20,6 +20,7 @@ class GraphEdit {
   explicit GraphEdit(Graph& graph);
 
   Graph& graph() { return graph_; }
+  const Graph& graph() const { return graph_; }
   // Nodes are numbered from 0 in the order of the graph, then in that of their addition. Removed ones keep
   // their number.
   NodeId num_nodes() const { return static_cast<NodeId>(graph_.nodes.size()); }

@@ -20,6 +20,7 @@
 #include "kernels/reduce.h"
 #include "kernels/resample.h"
 #include "kernels/roofline.h"
+#include "kernels/winograd.h"
 
 namespace pyinfer {
 
@@ -42,6 +43,7 @@ struct KernelTable {
   ConvS8Kernels conv_s8;
   QuantizeKernels quantize;
   RooflineKernels roofline;
+  WinogradKernels winograd;
 };
 
 // The table of `isa`. Precondition: available_isas() contains it.

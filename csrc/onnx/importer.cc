@@ -84,9 +84,15 @@ std::optional<std::vector<Dim>> parse_shape(const TypeProto& proto) {
 class Importer {
  public:
   Importer(const ModelProto& model, const DataSource& source) : model_(model), source_(source) {
-    for (const OperatorSetIdProto& o : model.opset_imports) opsets_[normalized_domain(o.domain)] = o.version;
+    for (const OperatorSetIdProto& o : model.opset_imports) {
+      const auto [at, fresh] = opsets_.emplace(normalized_domain(o.domain), o.version);
+      require(fresh || at->second == o.version, ErrorCode::kInvalidModel, "the model imports versions ",
+              at->second, " and ", o.version, " of operator set '", o.domain, "'");
+    }
     for (const FunctionProto& f : model.functions)
-      functions_.try_emplace({normalized_domain(f.domain), f.name, f.overload}, &f);
+      require(functions_.try_emplace({normalized_domain(f.domain), f.name, f.overload}, &f).second,
+              ErrorCode::kInvalidModel, "function '", f.name, "' of domain '", f.domain,
+              "' is defined twice");
   }
 
   Graph import() {
@@ -107,8 +113,11 @@ class Importer {
     for (const SparseTensorProto& t : proto.sparse_initializers)
       define(scope, t.values.name).constant = decode_sparse_tensor(t, source_);
     for (Value& v : graph.values) v.type = {.dtype = v.constant.dtype()};
+    const auto initialized = static_cast<ValueId>(graph.values.size());
     for (const ValueInfoProto& info : proto.inputs) {
-      if (scope.names.contains(info.name)) continue;  // an initializer that IR version 3 lists as input too
+      const auto known = scope.names.find(info.name);
+      // An initializer that IR version 3 lists as input too.
+      if (known != scope.names.end() && known->second < initialized) continue;
       Value& v = define(scope, info.name);
       describe(info, v, scope.enclosing == nullptr);
       graph.inputs.push_back(scope.names.at(info.name));
@@ -266,6 +275,10 @@ class Importer {
         for (const OperatorSetIdProto& o : s->function->opset_imports)
           if (normalized_domain(o.domain) == domain) return o.version;
     const auto it = opsets_.find(domain);
+    // Version 1 is implied by files older than the list of imports, and meant by models that use a domain
+    // of one version without importing it.
+    require(it != opsets_.end() || !domain.empty() || model_.ir_version < 3, ErrorCode::kInvalidModel,
+            "the model does not say which version of the operator set 'ai.onnx' it uses (opset_import)");
     return it == opsets_.end() ? 1 : it->second;
   }
 

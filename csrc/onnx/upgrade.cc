@@ -53,8 +53,7 @@ void upgrade_graph(Graph& graph, bool main) {
   for (NodeId n = 0; n < last; ++n) {
     try {
       if (edit.node(n).domain == "com.microsoft") standardize_node(edit, facts, n);
-      if (!edit.node(n).domain.empty()) continue;
-      upgrade_node(edit, facts, n);
+      if (edit.node(n).domain.empty()) upgrade_node(edit, facts, n);
     } catch (const Error& e) {
       fail(e.code(), edit.node(n).str(), " (opset ", edit.node(n).version, "): ", e.message());
     }

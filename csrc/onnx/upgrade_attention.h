@@ -7,6 +7,7 @@ namespace pyinfer::onnx {
 
 bool multi_head_attention(NodeUpgrade& n);
 bool attention(NodeUpgrade& n);
+bool quantized_attention(NodeUpgrade& n);
 bool group_query_attention(NodeUpgrade& n);
 bool rotary_embedding(NodeUpgrade& n);
 

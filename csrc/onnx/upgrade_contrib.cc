@@ -3,6 +3,8 @@
 #include <numeric>
 
 #include "onnx/upgrade_attention.h"
+#include "onnx/upgrade_quantized.h"
+#include "onnx/upgrade_vectors.h"
 
 namespace pyinfer::onnx {
 namespace {
@@ -29,6 +31,18 @@ bool bias_dropout(NodeUpgrade& n) {
 bool bias_softmax(NodeUpgrade& n) {
   const int64_t axis = n.take_int("axis").value_or(1);
   n.become("Softmax", {n.add("Add", {n.required(0), n.required(1)})}, {{"axis", {axis}}});
+  return true;
+}
+
+// Distances between the rows of two matrices.
+bool c_dist(NodeUpgrade& n) {
+  const std::string metric = n.take_string("metric").value_or("sqeuclidean");
+  require(metric == "euclidean" || metric == "sqeuclidean", ErrorCode::kUnsupported, "metric '", metric,
+          "', expected euclidean or sqeuclidean");
+  const ValueId difference =
+      n.add("Sub", {unsqueeze(n, n.required(0), {1}), unsqueeze(n, n.required(1), {0})});
+  n.become(metric == "euclidean" ? "ReduceL2" : "ReduceSumSquare", {difference, n.ints({2})},
+           {{"keepdims", {int64_t{0}}}});
   return true;
 }
 
@@ -77,6 +91,39 @@ bool grid_sample(NodeUpgrade& n) {
   return true;
 }
 
+// Attributes beyond those of the operator that ai.onnx took over must say what that one does.
+template <size_t count>
+void expect_values(NodeUpgrade& n, const std::pair<std::string_view, int64_t> (&values)[count]) {
+  for (const auto& [name, value] : values) {
+    const int64_t given = n.take_int(name).value_or(value);
+    require(given == value, ErrorCode::kUnsupported, name, " ", given, ", expected ", value);
+  }
+}
+
+bool causal_conv(NodeUpgrade& n) {
+  expect_values(n, {{"ndim", 1},
+                    {"dilation", 1},
+                    {"channels_last", 0},
+                    {"state_window", 0},
+                    {"state_length", 0},
+                    {"state_update_capacity", 0},
+                    {"input_channels", 0},
+                    {"input_channel_offset", 0}});
+  return true;
+}
+
+bool linear_attention(NodeUpgrade& n) {
+  expect_values(n, {{"state_window", 0}});
+  n.drop_attr("chunk_size");  // a hint
+  return true;
+}
+
+// FusedConv of images [batch, spatial..., channels].
+bool nhwc_fused_conv(NodeUpgrade& n) {
+  n.rename("pyinfer", "ConvNhwc");
+  return false;
+}
+
 bool pad(NodeUpgrade& n) {
   if (n.rank(n.required(1)) != 1) n.set_input(1, n.add("Reshape", {n.required(1), n.ints({-1})}));
   return true;
@@ -113,7 +160,7 @@ bool quick_gelu(NodeUpgrade& n) {
   return true;
 }
 
-bool range(NodeUpgrade& n) {
+bool range_with_step(NodeUpgrade& n) {
   if (n.input(2) == kNoValue) n.set_input(2, n.scalar_like(n.required(0), 1.0f));
   return true;
 }
@@ -135,21 +182,30 @@ constexpr ContribRule kRules[] = {
     {"BiasAdd", bias_add, kNewestOpset},
     {"BiasDropout", bias_dropout, kNewestOpset},
     {"BiasSoftmax", bias_softmax, kSoftmaxOfFlattened},
+    {"CDist", c_dist, kNewestOpset},
+    {"CausalConvWithState", causal_conv, kNewestOpset},
     {"DequantizeLinear", same, kNewestOpset},
+    {"DynamicQuantizeLSTM", dynamic_quantize_lstm, kNewestOpset},
     {"ExpandDims", expand_dims, kNewestOpset},
     {"FastGelu", fast_gelu, kNewestOpset},
     {"FusedMatMul", fused_matmul, kNewestOpset},
     {"FusedMatMulActivation", fused_matmul, kNewestOpset},
+    {"GatherBlockQuantized", gather_block_quantized, kNewestOpset},
     {"GatherND", gather_nd, kNewestOpset},
     {"Gelu", same, kNewestOpset},
     {"GridSample", grid_sample, kNewestOpset},
     {"GroupQueryAttention", group_query_attention, kNewestOpset},
+    {"LinearAttention", linear_attention, kNewestOpset},
+    {"MatMulBnb4", matmul_bnb4, kNewestOpset},
     {"MultiHeadAttention", multi_head_attention, kNewestOpset},
+    {"NhwcFusedConv", nhwc_fused_conv, kNewestOpset},
     {"Pad", pad, kNewestOpset},
+    {"QAttention", quantized_attention, kNewestOpset},
+    {"QEmbedLayerNormalization", quantized_embed_layer_norm, kNewestOpset},
     {"QLinearAveragePool", qlinear_average_pool, kNewestOpset},
     {"QuantizeLinear", same, kNewestOpset},
     {"QuickGelu", quick_gelu, kNewestOpset},
-    {"Range", range, kNewestOpset},
+    {"Range", range_with_step, kNewestOpset},
     {"RotaryEmbedding", rotary_embedding, kNewestOpset},
     {"TransposeMatMul", fused_matmul, kNewestOpset},
     {"Trilu", same, kNewestOpset},

@@ -13,6 +13,12 @@ bool NodeUpgrade::read(size_t i) const {
   return id != kNoValue && (!edit_.readers(id).empty() || edit_.is_output(id));
 }
 
+int NodeUpgrade::declared_rank(ValueId id) const {
+  if (const int known = rank(id); known >= 0) return known;
+  const auto& shape = edit_.graph().value(id).shape;
+  return shape ? static_cast<int>(shape->size()) : -1;
+}
+
 void NodeUpgrade::drop_attr(std::string_view name) {
   auto& attributes = node().attributes;
   if (const auto it = attributes.find(name); it != attributes.end()) attributes.erase(it);
@@ -51,6 +57,21 @@ ValueId NodeUpgrade::add(std::string_view op_type, std::vector<ValueId> inputs, 
   return id;
 }
 
+ValueId NodeUpgrade::add_contrib(std::string_view op_type, std::vector<ValueId> inputs,
+                                 Attributes attributes) {
+  const ValueId id = edit_.add(node(), op_type, std::move(inputs), std::move(attributes));
+  Node& added = edit_.node(edit_.producer(id));
+  added.domain = "com.microsoft";
+  added.version = 1;
+  while (!added.inputs.empty() && added.inputs.back() == kNoValue) added.inputs.pop_back();
+  facts_.learn(edit_.graph(), added);
+  return id;
+}
+
+void NodeUpgrade::add_and_learn(Node added) {
+  facts_.learn(edit_.graph(), edit_.node(edit_.add_node(std::move(added))));
+}
+
 void NodeUpgrade::become(std::string_view op_type, const std::vector<ValueId>& inputs,
                          Attributes attributes) {
   rename(op_type);
@@ -71,7 +92,7 @@ void NodeUpgrade::then(size_t output, std::string_view op_type, std::vector<Valu
   after.inputs.insert(after.inputs.end(), more_inputs.begin(), more_inputs.end());
   after.outputs = {result};
   after.attributes = std::move(attributes);
-  edit_.add_node(std::move(after));
+  add_and_learn(std::move(after));
 }
 
 void NodeUpgrade::pass_on(ValueId value, ValueId result) {
@@ -82,7 +103,7 @@ void NodeUpgrade::pass_on(ValueId value, ValueId result) {
   identity.version = kNewestOpset;
   identity.inputs = {value};
   identity.outputs = {result};
-  edit_.add_node(std::move(identity));
+  add_and_learn(std::move(identity));
 }
 
 void NodeUpgrade::stack_outputs(size_t first, size_t second, ValueId result) {
@@ -99,7 +120,7 @@ void NodeUpgrade::stack_outputs(size_t first, size_t second, ValueId result) {
   stack.inputs = std::move(parts);
   stack.outputs = {result};
   stack.attributes["axis"] = {int64_t{0}};
-  edit_.add_node(std::move(stack));
+  add_and_learn(std::move(stack));
 }
 
 }  // namespace pyinfer::onnx

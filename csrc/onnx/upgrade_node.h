@@ -23,6 +23,10 @@ class NodeUpgrade {
   int64_t version() const { return version_; }  // that the model gives
   const std::string& op() const { return node().op_type; }
   void rename(std::string_view op_type) { node().op_type = op_type; }
+  void rename(std::string_view domain, std::string_view op_type) {
+    node().domain = domain;
+    node().op_type = op_type;
+  }
 
   size_t num_inputs() const { return node().inputs.size(); }
   // kNoValue for an omitted one; throws for one that the operator requires.
@@ -56,7 +60,10 @@ class NodeUpgrade {
   const Tensor* constant(ValueId id) const {
     return edit_.graph().is_constant(id) ? &edit_.graph().value(id).constant : nullptr;
   }
-  int rank(ValueId id) const { return facts_.of(id).rank; }  // -1: unknown
+  int rank(ValueId id) const { return facts_.of(id).rank; }      // -1: unknown
+  DType dtype(ValueId id) const { return facts_.of(id).dtype; }  // kUndefined: unknown
+  // The rank, or what the file declares, which may be wrong: for forms that a wrong rank makes fail later.
+  int declared_rank(ValueId id) const;
 
   ValueId constant_value(Tensor tensor) { return edit_.add_constant(std::move(tensor)); }
   ValueId ints(std::span<const int64_t> values) { return edit_.add_constant(Tensor::vector_i64(values)); }
@@ -70,6 +77,8 @@ class NodeUpgrade {
 
   // A node of the newest form in front of this one; its output.
   ValueId add(std::string_view op_type, std::vector<ValueId> inputs, Attributes attributes = {});
+  // The same for an operator of com.microsoft that is one here too.
+  ValueId add_contrib(std::string_view op_type, std::vector<ValueId> inputs, Attributes attributes = {});
   // This node computes something else into the same outputs.
   void become(std::string_view op_type, const std::vector<ValueId>& inputs, Attributes attributes = {});
   // Output i of this node goes through another node before its readers see it.
@@ -85,6 +94,7 @@ class NodeUpgrade {
   const Node& node() const { return edit_.node(id_); }
   template <class T>
   std::optional<T> take(std::string_view name);
+  void add_and_learn(Node added);
 
   GraphEdit& edit_;
   ValueFacts& facts_;

@@ -6,17 +6,19 @@
 namespace pyinfer::onnx {
 namespace {
 
-enum class TypeRule : uint8_t { kFirst, kAny, kBool, kInt64, kTo };
+enum class TypeRule : uint8_t { kFirst, kThird, kAny, kBool, kInt64, kTo, kUnknown };
 enum class RankRule : uint8_t {
   kFirst,
   kBroadcast,
   kMatMul,
   kTwo,
+  kThree,
   kPerm,
   kReshape,
   kVector,
   kGather,
   kAxes,
+  kReduce,
   kUnknown
 };
 
@@ -26,25 +28,37 @@ struct Rule {
   RankRule rank;
 };
 
-// Output 0 of the operators that old exporters put around those which need facts. Sorted.
+// Output 0 of the operators that exporters and optimisers put around those which need facts: ai.onnx's, and
+// com.microsoft's under names that mean the same in both. Sorted.
 constexpr Rule kRules[] = {
     {"Abs", TypeRule::kFirst, RankRule::kFirst},
     {"Add", TypeRule::kAny, RankRule::kBroadcast},
+    {"Attention", TypeRule::kFirst, RankRule::kFirst},
     {"AveragePool", TypeRule::kFirst, RankRule::kFirst},
     {"BatchNormalization", TypeRule::kFirst, RankRule::kFirst},
+    {"BiasGelu", TypeRule::kFirst, RankRule::kFirst},
     {"Cast", TypeRule::kTo, RankRule::kFirst},
+    {"CastLike", TypeRule::kUnknown, RankRule::kFirst},
     {"Clip", TypeRule::kAny, RankRule::kFirst},
     {"Concat", TypeRule::kAny, RankRule::kFirst},
     {"Conv", TypeRule::kAny, RankRule::kBroadcast},
     {"ConvTranspose", TypeRule::kAny, RankRule::kBroadcast},
+    {"DequantizeLinear", TypeRule::kUnknown, RankRule::kFirst},
     {"Div", TypeRule::kAny, RankRule::kBroadcast},
     {"Dropout", TypeRule::kFirst, RankRule::kFirst},
+    {"DynamicQuantizeMatMul", TypeRule::kFirst, RankRule::kMatMul},
     {"Elu", TypeRule::kFirst, RankRule::kFirst},
+    {"EmbedLayerNormalization", TypeRule::kThird, RankRule::kThree},
     {"Equal", TypeRule::kBool, RankRule::kBroadcast},
     {"Erf", TypeRule::kFirst, RankRule::kFirst},
     {"Exp", TypeRule::kFirst, RankRule::kFirst},
+    {"FastGelu", TypeRule::kFirst, RankRule::kFirst},
     {"Flatten", TypeRule::kFirst, RankRule::kTwo},
+    {"FusedConv", TypeRule::kAny, RankRule::kBroadcast},
+    {"FusedGemm", TypeRule::kAny, RankRule::kTwo},
+    {"FusedMatMul", TypeRule::kAny, RankRule::kMatMul},
     {"Gather", TypeRule::kFirst, RankRule::kGather},
+    {"Gelu", TypeRule::kFirst, RankRule::kFirst},
     {"Gemm", TypeRule::kAny, RankRule::kTwo},
     {"GlobalAveragePool", TypeRule::kFirst, RankRule::kFirst},
     {"GlobalMaxPool", TypeRule::kFirst, RankRule::kFirst},
@@ -53,22 +67,32 @@ constexpr Rule kRules[] = {
     {"Identity", TypeRule::kFirst, RankRule::kFirst},
     {"InstanceNormalization", TypeRule::kAny, RankRule::kFirst},
     {"LRN", TypeRule::kFirst, RankRule::kFirst},
+    {"LayerNormalization", TypeRule::kFirst, RankRule::kFirst},
     {"LeakyRelu", TypeRule::kFirst, RankRule::kFirst},
     {"Less", TypeRule::kBool, RankRule::kBroadcast},
     {"Log", TypeRule::kFirst, RankRule::kFirst},
     {"LogSoftmax", TypeRule::kFirst, RankRule::kFirst},
     {"MatMul", TypeRule::kAny, RankRule::kMatMul},
+    {"MatMulIntegerToFloat", TypeRule::kThird, RankRule::kMatMul},
+    {"MatMulNBits", TypeRule::kFirst, RankRule::kFirst},
     {"MaxPool", TypeRule::kFirst, RankRule::kFirst},
     {"Mul", TypeRule::kAny, RankRule::kBroadcast},
     {"Neg", TypeRule::kFirst, RankRule::kFirst},
     {"PRelu", TypeRule::kAny, RankRule::kFirst},
     {"Pad", TypeRule::kFirst, RankRule::kFirst},
     {"Pow", TypeRule::kFirst, RankRule::kBroadcast},
+    {"QuantizeLinear", TypeRule::kUnknown, RankRule::kFirst},
+    {"RMSNormalization", TypeRule::kFirst, RankRule::kFirst},
+    {"ReduceSum", TypeRule::kFirst, RankRule::kReduce},
     {"Relu", TypeRule::kFirst, RankRule::kFirst},
     {"Reshape", TypeRule::kFirst, RankRule::kReshape},
     {"Resize", TypeRule::kFirst, RankRule::kFirst},
+    {"RotaryEmbedding", TypeRule::kFirst, RankRule::kFirst},
     {"Shape", TypeRule::kInt64, RankRule::kVector},
     {"Sigmoid", TypeRule::kFirst, RankRule::kFirst},
+    {"SimplifiedLayerNormalization", TypeRule::kFirst, RankRule::kFirst},
+    {"SkipLayerNormalization", TypeRule::kFirst, RankRule::kFirst},
+    {"SkipSimplifiedLayerNormalization", TypeRule::kFirst, RankRule::kFirst},
     {"Slice", TypeRule::kFirst, RankRule::kFirst},
     {"Softmax", TypeRule::kFirst, RankRule::kFirst},
     {"Softplus", TypeRule::kFirst, RankRule::kFirst},
@@ -77,6 +101,7 @@ constexpr Rule kRules[] = {
     {"Squeeze", TypeRule::kFirst, RankRule::kAxes},
     {"Sub", TypeRule::kAny, RankRule::kBroadcast},
     {"Sum", TypeRule::kAny, RankRule::kUnknown},
+    {"Swish", TypeRule::kFirst, RankRule::kFirst},
     {"Tanh", TypeRule::kFirst, RankRule::kFirst},
     {"Transpose", TypeRule::kFirst, RankRule::kPerm},
     {"Unsqueeze", TypeRule::kFirst, RankRule::kAxes},
@@ -101,11 +126,13 @@ DType infer_type(TypeRule rule, const Node& node, const std::vector<ValueFact>& 
         if (f.dtype != DType::kUndefined) return f.dtype;
       return DType::kUndefined;
     case TypeRule::kFirst: return in[0].dtype;
+    case TypeRule::kThird: return in.size() > 2 ? in[2].dtype : DType::kUndefined;
+    case TypeRule::kUnknown: return DType::kUndefined;
   }
   return DType::kUndefined;
 }
 
-// The number of axes that a Squeeze or Unsqueeze takes or adds.
+// The number of axes that a Squeeze, an Unsqueeze or a reduction is given.
 int count_axes(const Node& node, const std::vector<ValueFact>& in) {
   if (const auto* axes = attribute<std::vector<int64_t>>(node, "axes")) return static_cast<int>(axes->size());
   return in.size() > 1 && in[1].length <= Shape::kMaxRank ? static_cast<int>(in[1].length) : -1;
@@ -117,10 +144,11 @@ int infer_rank(RankRule rule, const Node& node, const std::vector<ValueFact>& in
   switch (rule) {
     case RankRule::kFirst: return first;
     case RankRule::kTwo: return 2;
+    case RankRule::kThree: return 3;
     case RankRule::kVector: return 1;
     case RankRule::kBroadcast: {
       // Data and weights of a convolution have the same rank, so one is enough.
-      const bool conv = node.op_type.starts_with("Conv");
+      const bool conv = node.op_type.find("Conv") != std::string::npos;
       return conv || (first >= 0 && second >= 0) ? std::max(first, second) : -1;
     }
     case RankRule::kMatMul: return first >= 2 && second >= 2 ? std::max(first, second) : -1;
@@ -138,6 +166,12 @@ int infer_rank(RankRule rule, const Node& node, const std::vector<ValueFact>& in
       const int axes = count_axes(node, in);
       if (first < 0 || axes < 0) return -1;
       return node.op_type == "Unsqueeze" ? first + axes : std::max(first - axes, 0);
+    }
+    case RankRule::kReduce: {
+      const auto* keep = attribute<int64_t>(node, "keepdims");
+      if (keep == nullptr || *keep != 0) return first;
+      const int axes = count_axes(node, in);
+      return first < 0 || axes <= 0 ? -1 : std::max(first - axes, 0);
     }
     case RankRule::kUnknown: return -1;
   }
@@ -189,7 +223,8 @@ void ValueFacts::learn(const Graph& graph, const Node& node) {
   for (ValueId id : node.inputs)
     if (graph.is_constant(id)) learn_constant(graph, id);
   const auto rule = std::ranges::lower_bound(kRules, std::string_view(node.op_type), {}, &Rule::op);
-  if (rule == std::end(kRules) || rule->op != node.op_type || !node.domain.empty()) return;
+  if (rule == std::end(kRules) || rule->op != node.op_type) return;
+  if (!node.domain.empty() && node.domain != "com.microsoft") return;
   if (node.inputs.empty() || node.outputs.empty()) return;
   std::vector<ValueFact> in;
   for (ValueId id : node.inputs) in.push_back(of(id));
@@ -198,6 +233,9 @@ void ValueFacts::learn(const Graph& graph, const Node& node) {
   const size_t outputs = node.op_type == "Split" ? node.outputs.size() : 1;
   for (size_t i = 0; i < outputs; ++i)
     if (node.outputs[i] != kNoValue) set(graph, node.outputs[i], fact);
+  // The second output counts the keys of each sequence.
+  if (node.op_type == "EmbedLayerNormalization" && node.outputs.size() > 1 && node.outputs[1] != kNoValue)
+    set(graph, node.outputs[1], {.dtype = DType::kInt32, .rank = 1, .length = -1});
 }
 
 }  // namespace pyinfer::onnx

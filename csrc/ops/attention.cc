@@ -172,39 +172,16 @@ class Attention final : public Op {
         core.past_k = HeadRows::of(ctx.in(kPastKey), false, s.kv_heads, s.past, s.size);
         core.past_v = HeadRows::of(ctx.in(kPastValue), false, s.kv_heads, s.past, s.v_size);
       }
+      if (ctx.wants(kPresentKey))
+        core.present_k = HeadRows::of(ctx.out(kPresentKey), false, s.kv_heads, s.total(), s.size);
+      if (ctx.wants(kPresentValue))
+        core.present_v = HeadRows::of(ctx.out(kPresentValue), false, s.kv_heads, s.total(), s.v_size);
     }
 
     void run() {
-      if (ctx.wants(kPresentKey)) write_present(kPresentKey, core.past_k, core.k, s.size);
-      if (ctx.wants(kPresentValue)) write_present(kPresentValue, core.past_v, core.v, s.v_size);
-      if (s.empty() || (s.v_size == 0 && (!all_scores || s.total() == 0))) return;
-      core.pack(ctx);
-      const int64_t blocks = s.blocks(), cost = s.block() * s.total() * (s.size + s.v_size);
-      ctx.parallel(s.batch * s.q_heads * blocks, grain_for(cost),
-                   [&](int64_t begin, int64_t end, int worker) {
-                     for (int64_t i = begin; i < end; ++i) {
-                       const int64_t head = i / blocks;
-                       block(worker, head / s.q_heads, head % s.q_heads, i % blocks * s.block());
-                     }
-                   });
-    }
-
-    void write_present(int output, const HeadRows& past, const HeadRows& rows, int64_t size) {
-      const TensorView& to = ctx.out(output);
-      const auto element = static_cast<int64_t>(dtype_size(to.dtype));
-      const int64_t total = s.total();
-      ctx.parallel(
-          s.batch * s.kv_heads, grain_for(total * size, 16384), [&](int64_t begin, int64_t end, int) {
-            for (int64_t head = begin; head < end; ++head)
-              for (int64_t r = 0; r < total; ++r) {
-                const bool old = r < s.past;
-                const HeadRows& source = old ? past : rows;
-                const int64_t at = source.at(head / s.kv_heads, head % s.kv_heads, old ? r : r - s.past);
-                std::memcpy(to.as<std::byte>() + (head * total + r) * size * element,
-                            static_cast<const std::byte*>(source.data) + at * element,
-                            static_cast<size_t>(size * element));
-              }
-          });
+      if (s.empty() || (s.v_size == 0 && (!all_scores || s.total() == 0))) return core.write_present(ctx);
+      core.each_block(ctx, core.kKeys | core.kValues,
+                      [&](int worker, int64_t b, int64_t h, int64_t row) { block(worker, b, h, row); });
     }
 
     // The keys that query `row` of batch b may see.

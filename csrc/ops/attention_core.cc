@@ -1,10 +1,14 @@
 #include "ops/attention_core.h"
 
+#include <cstring>
+
 namespace pyinfer {
 
 AttentionScratch::AttentionScratch(ScratchLayout& layout, const AttentionShape& s, int workers_count,
                                    int64_t element) {
-  const int64_t heads = s.batch * s.kv_heads, total = s.total(), size = std::max(s.size, s.v_size);
+  const int64_t total = s.total(), size = std::max(s.size, s.v_size);
+  one_block = s.blocks() == 1;
+  const int64_t heads = one_block ? workers_count : s.batch * s.kv_heads;
   packed_k = layout.take(heads * packed_b_size(s.size, total), element);
   packed_v = layout.take(heads * packed_b_size(total, s.v_size), element);
   // Scores and rows while computing; before that, one head's keys or values gathered.
@@ -14,39 +18,60 @@ AttentionScratch::AttentionScratch(ScratchLayout& layout, const AttentionShape& 
 }
 
 template <class C>
-void AttentionCore<C>::pack(const RunContext& ctx) const {
-  const int64_t heads = shape_.batch * shape_.kv_heads;
-  const int64_t cost = shape_.total() * std::max(shape_.size, shape_.v_size);
-  ctx.parallel(2 * heads, grain_for(cost, 32768), [&](int64_t begin, int64_t end, int worker) {
-    for (int64_t i = begin; i < end; ++i) pack_head(worker, i / 2, i % 2 == 0);
-  });
+void AttentionCore<C>::write_present(const RunContext& ctx) const {
+  ctx.parallel(heads(), grain_for(shape_.total() * (shape_.size + shape_.v_size), 16384),
+               [&](int64_t begin, int64_t end, int) {
+                 for (int64_t head = begin; head < end; ++head)
+                   for (bool keys : {true, false}) write_present(head, keys);
+               });
+}
+
+template <class C>
+void AttentionCore<C>::write_present(int64_t head, bool keys) const {
+  const HeadRows& to = keys ? present_k : present_v;
+  if (to.data == nullptr) return;
+  const HeadRows &rows = keys ? k : v, &past = keys ? past_k : past_v;
+  const int64_t b = head / shape_.kv_heads, h = head % shape_.kv_heads;
+  const auto element = static_cast<int64_t>(dtype_size(to.dtype));
+  const int64_t bytes = (keys ? shape_.size : shape_.v_size) * element;
+  const auto copy = [&](const HeadRows& from, int64_t first, int64_t count, int64_t at) {
+    for (int64_t r = first; r < first + count; ++r)
+      std::memcpy(static_cast<std::byte*>(to.data) + to.at(b, h, at + r) * element,
+                  static_cast<const std::byte*>(from.data) + from.at(b, h, r) * element,
+                  static_cast<size_t>(bytes));
+  };
+  copy(past, 0, shape_.past, 0);
+  copy(rows, 0, shape_.kv_rows, shape_.past);
 }
 
 template <class C>
 void AttentionCore<C>::pack_head(int worker, int64_t head, bool keys) const {
+  write_present(head, keys);
   const int64_t b = head / shape_.kv_heads, h = head % shape_.kv_heads, total = shape_.total();
   const int64_t size = keys ? shape_.size : shape_.v_size;
-  const HeadRows &rows = keys ? k : v, &past = keys ? past_k : past_v;
+  const HeadRows &past = keys ? past_k : past_v, &present = keys ? present_k : present_v;
+  const bool whole = present.data != nullptr || shape_.past == 0;  // all rows are in one place
+  const HeadRows& rows = present.data != nullptr ? present : keys ? k : v;
   const C* from = nullptr;
   int64_t stride = rows.row;
-  if (rows.dtype == DTypeOf<C>::value && shape_.past == 0) {
+  if (whole && rows.dtype == DTypeOf<C>::value) {
     from = static_cast<const C*>(rows.data) + rows.at(b, h, 0);
   } else {
     C* to = worker_base(worker);
     for (int64_t r = 0; r < total; ++r) {
-      const bool old = r < shape_.past;
+      const bool old = !whole && r < shape_.past;
       const HeadRows& source = old ? past : rows;
-      const C* row =
-          load_as(source.dtype, source.data, source.at(b, h, old ? r : r - shape_.past), size, to + r * size);
+      const C* row = load_as(source.dtype, source.data, source.at(b, h, old || whole ? r : r - shape_.past),
+                             size, to + r * size);
       if (row != to + r * size) std::copy_n(row, size, to + r * size);
     }
     from = to;
     stride = size;
   }
   if (keys)
-    pack_panels(from, stride, true, size, total, packed_k(head));
+    pack_panels(from, stride, true, size, total, packed_k(worker, head));
   else
-    pack_panels(from, stride, false, total, size, packed_v(head));
+    pack_panels(from, stride, false, total, size, packed_v(worker, head));
 }
 
 template <class C>
@@ -60,7 +85,7 @@ void AttentionCore<C>::scores(int worker, int64_t b, int64_t h, int64_t row, int
   }
   const PanelProduct<C> product{.a = scaled,
                                 .lda = shape_.size,
-                                .b = packed_k(kv_head(b, h)),
+                                .b = packed_k(worker, kv_head(b, h)),
                                 .k = shape_.size,
                                 .n = shape_.total(),
                                 .c = s,
@@ -77,7 +102,7 @@ void AttentionCore<C>::output(int worker, int64_t b, int64_t h, int64_t row, int
   // Keys outside the range weigh 0 and are left out of the chains. Panels of B hold `total` rows, so each is
   // a product of its own, placed where the shorter K looks for it.
   for (int64_t panel = 0; panel < panel_count(shape_.v_size); ++panel) {
-    const C* values = packed_v(kv_head(b, h)) + (panel * total + begin) * kPanelWidth;
+    const C* values = packed_v(worker, kv_head(b, h)) + (panel * total + begin) * kPanelWidth;
     const PanelProduct<C> product{.a = p + begin,
                                   .lda = total,
                                   .b = values - panel * kPanelWidth * (end - begin),

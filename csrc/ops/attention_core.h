@@ -39,9 +39,12 @@ struct AttentionShape {
   int64_t blocks() const { return ceil_div(q_rows, block()); }
 };
 
-// Where scratch memory lies, in bytes.
+// Where scratch memory lies, in bytes. When a head's queries are one block, the worker that takes the head
+// packs its keys and values just before it reads them, into memory of its own; else all heads are packed
+// first, so that the blocks of a head can be shared out.
 struct AttentionScratch {
   int64_t packed_k = 0, packed_v = 0, workers = 0, worker_size = 0;
+  bool one_block = false;
 
   AttentionScratch() = default;
   AttentionScratch(ScratchLayout& layout, const AttentionShape& s, int workers_count, int64_t element);
@@ -54,9 +57,14 @@ class AttentionCore {
       : shape_(shape), scratch_(scratch), base_(ctx.scratch()), scale_(scale) {}
 
   HeadRows q, k, v, past_k, past_v, y;
+  HeadRows present_k, present_v;  // where given, they become the past rows followed by the new ones
 
-  // Packs K and V of all heads; call it before the others.
-  void pack(const RunContext& ctx) const;
+  enum Parts { kNothing = 0, kKeys = 1, kValues = 2 };
+  // body(worker, b, h, row) for every block of rows of every head of Q, with these parts ready.
+  template <class F>
+  void each_block(const RunContext& ctx, int parts, F body) const;
+  // Writes present_k and present_v of all heads, for when there is nothing else to do.
+  void write_present(const RunContext& ctx) const;
 
   // The scores of rows [row, row + rows) of one head against the keys [begin, end), `begin` a multiple of
   // 16: s(i, j) for j in that range, rows `total` apart. `worker` picks scratch memory.
@@ -75,23 +83,56 @@ class AttentionCore {
     return reinterpret_cast<C*>(base_ + scratch_.workers + worker * scratch_.worker_size);
   }
   C* small_block(int worker) const { return row_buffer(worker) + 2 * shape_.total(); }
-  C* packed_k(int64_t head) const {
+  C* packed_k(int worker, int64_t head) const {
     return reinterpret_cast<C*>(base_ + scratch_.packed_k) +
-           head * packed_b_size(shape_.size, shape_.total());
+           (scratch_.one_block ? worker : head) * packed_b_size(shape_.size, shape_.total());
   }
-  C* packed_v(int64_t head) const {
+  C* packed_v(int worker, int64_t head) const {
     return reinterpret_cast<C*>(base_ + scratch_.packed_v) +
-           head * packed_b_size(shape_.total(), shape_.v_size);
+           (scratch_.one_block ? worker : head) * packed_b_size(shape_.total(), shape_.v_size);
   }
   int64_t kv_head(int64_t b, int64_t h) const {
     return b * shape_.kv_heads + h / (shape_.q_heads / shape_.kv_heads);
   }
+  int64_t heads() const { return shape_.batch * shape_.kv_heads; }
   void pack_head(int worker, int64_t head, bool keys) const;
+  void write_present(int64_t head, bool keys) const;
 
   const AttentionShape& shape_;
   const AttentionScratch& scratch_;
   std::byte* base_;
   C scale_;
 };
+
+template <class C>
+template <class F>
+void AttentionCore<C>::each_block(const RunContext& ctx, int parts, F body) const {
+  const int64_t blocks = shape_.blocks(), group = shape_.q_heads / std::max<int64_t>(shape_.kv_heads, 1);
+  const int64_t cost = shape_.block() * shape_.total() * (shape_.size + shape_.v_size);
+  if (scratch_.one_block) {
+    ctx.parallel(heads(), grain_for(group * cost), [&](int64_t begin, int64_t end, int worker) {
+      for (int64_t head = begin; head < end; ++head) {
+        if (parts & kKeys) pack_head(worker, head, true);
+        if (parts & kValues) pack_head(worker, head, false);
+        const int64_t first = head % shape_.kv_heads * group;
+        for (int64_t h = first; h < first + group; ++h) body(worker, head / shape_.kv_heads, h, int64_t{0});
+      }
+    });
+    return;
+  }
+  const int64_t pack_cost = shape_.total() * std::max(shape_.size, shape_.v_size);
+  ctx.parallel(parts == kNothing ? 0 : 2 * heads(), grain_for(pack_cost, 32768),
+               [&](int64_t begin, int64_t end, int worker) {
+                 for (int64_t i = begin; i < end; ++i)
+                   if (parts & (i % 2 == 0 ? kKeys : kValues)) pack_head(worker, i / 2, i % 2 == 0);
+               });
+  ctx.parallel(shape_.batch * shape_.q_heads * blocks, grain_for(cost),
+               [&](int64_t begin, int64_t end, int worker) {
+                 for (int64_t i = begin; i < end; ++i) {
+                   const int64_t head = i / blocks;
+                   body(worker, head / shape_.q_heads, head % shape_.q_heads, i % blocks * shape_.block());
+                 }
+               });
+}
 
 }  // namespace pyinfer

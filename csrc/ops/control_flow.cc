@@ -2,6 +2,7 @@
 // Loop: for (i = 0; i < M && cond; ++i) cond, v, s_i = body(i, cond, v);  gives v and stacked s.
 #include <algorithm>
 
+#include "base/run_guard.h"
 #include "ops/op.h"
 #include "ops/tensor_list.h"
 
@@ -68,15 +69,20 @@ class Loop final : public Op {
     for (size_t i = 0; i < carried_; ++i) values[2 + i] = ctx.object(static_cast<int>(2 + i));
     std::vector<TripOutput> scans(empty_outputs_.size(), TripOutput(0, false));
     for (int64_t trip = 0; trip < trips && go_on; ++trip) {
-      require(trip < ctx.limits().max_loop_trips, ErrorCode::kLimit,
-              "more than max_loop_trips=", ctx.limits().max_loop_trips, " trips");
+      RunGuard::trip(ctx.limits().max_loop_trips);
       values[0] = Object::of(Tensor::scalar_i64(trip));
       values[1] = Object::of(Tensor::from<bool>({}, std::span(&go_on, 1)));
       body_->run(ctx, values, outputs);
       require(outputs[0].kind == Object::Kind::kTensor, ErrorCode::kInvalidModel,
               "the condition is no tensor");
       if (conditional_) go_on = read_condition(outputs[0].tensor.view());
-      for (size_t i = 0; i < carried_; ++i) values[2 + i] = std::move(outputs[1 + i]);
+      int64_t bytes = 0;
+      for (size_t i = 0; i < carried_; ++i) {
+        values[2 + i] = std::move(outputs[1 + i]);
+        bytes += unshared_bytes(values[2 + i]);
+      }
+      require(bytes <= ctx.limits().max_total_bytes, ErrorCode::kLimit, "the carried values take ", bytes,
+              " bytes, over max_total_bytes=", ctx.limits().max_total_bytes);
       for (size_t i = 0; i < scans.size(); ++i)
         if (ctx.wants(static_cast<int>(carried_ + i)))
           scans[i].append(outputs[1 + carried_ + i], ctx.limits());

@@ -1,13 +1,38 @@
 // Conv: Y = act(X * W + B + Z), over images of any spatial rank, in groups.
 //   ai.onnx Conv (X, W, B); com.microsoft FusedConv (X, W, B, Z) with an activation;
 //   pyinfer ConvNhwc: FusedConv on channels-last X, Z and Y.
+// Each with an attribute `winograd`: other than 0, it allows to compute by Winograd's minimal filtering.
 #include "ops/conv_op.h"
 
 namespace pyinfer {
 namespace {
 
+// Tasks of one block of tiles that the same worker takes share the block's transformed input.
+template <class Scratch>
+void compute_winograd(const RunContext& ctx, const ConvArgs& args, int64_t m, Scratch scratch) {
+  const WinogradTiling tiling(args.shape, m);
+  const WinogradKernels& winograd = kernels().winograd;
+  const auto block_of = [&](int worker) { return reinterpret_cast<int64_t*>(scratch(worker)); };
+  for (int worker = 0; worker < ctx.workers(); ++worker) *block_of(worker) = -1;
+  ctx.parallel(tiling.count(), grain_for(tiling.task_cost()), [&](int64_t begin, int64_t end, int worker) {
+    std::byte* memory = scratch(worker) + kCacheLine;
+    for (int64_t t = begin; t < end; ++t) {
+      if (*block_of(worker) != tiling.block(t)) {
+        winograd.transform(args, m, tiling.tile_begin(t), tiling.tile_end(t), memory);
+        *block_of(worker) = tiling.block(t);
+      }
+      winograd.run(args, m, tiling.tile_begin(t), tiling.tile_end(t), tiling.panel_begin(t),
+                   tiling.panel_end(t), memory);
+    }
+  });
+}
+
 struct Forward {
   explicit Forward(NodeContext&) {}
+
+  // Set by the pass choose_winograd.
+  static bool may_choose(const NodeContext& ctx) { return ctx.attr_int("winograd", 0) != 0; }
+  static ConvAlgorithm choose(const ConvShape& s) { return choose_conv_algorithm(s); }
 
   static ConvShape shape(const SlidingWindow& window, const ImageShape& x, const Shape& weights,
                          int64_t groups) {
@@ -21,16 +46,24 @@ struct Forward {
     return s;
   }
   static int64_t flops(const ConvShape& s) { return conv_flops(s); }
-  static int64_t packed_size(const ConvShape& s) {
+  static int64_t packed_size(const ConvShape& s, ConvAlgorithm a) {
+    if (a != ConvAlgorithm::kDirect) return packed_winograd_weights_size(s, winograd_tile(a));
     return is_depthwise(s) ? packed_depthwise_weights_size(s) : packed_conv_weights_size(s);
   }
-  static void pack(const ConvShape& s, const float* weights, float* packed) {
+  static void pack(const ConvShape& s, ConvAlgorithm a, const float* weights, float* packed) {
+    if (a != ConvAlgorithm::kDirect) return pack_winograd_weights(s, winograd_tile(a), weights, packed);
     is_depthwise(s) ? pack_depthwise_weights(s, weights, packed) : pack_conv_weights(s, weights, packed);
   }
-  static size_t scratch_bytes(const ConvArgs& args) { return kernels().conv.scratch_bytes(args); }
+  static size_t scratch_bytes(const ConvArgs& args, ConvAlgorithm a) {
+    if (a == ConvAlgorithm::kDirect) return kernels().conv.scratch_bytes(args);
+    const int64_t m = winograd_tile(a);
+    const WinogradTiling tiling(args.shape, m);
+    return kCacheLine + kernels().winograd.scratch_bytes(args, m, tiling.tile_step, tiling.panel_step);
+  }
 
   template <class Scratch>
-  static void compute(const RunContext& ctx, const ConvArgs& args, Scratch scratch) {
+  static void compute(const RunContext& ctx, const ConvArgs& args, ConvAlgorithm a, Scratch scratch) {
+    if (a != ConvAlgorithm::kDirect) return compute_winograd(ctx, args, winograd_tile(a), scratch);
     const ConvShape& s = args.shape;
     const ConvKernels& conv = kernels().conv;
     const int64_t rows = conv_rows(s), taps = spatial_size(s.window.kernel, s.window.rank);

@@ -1,12 +1,14 @@
 // The convolution operators in float types, over either direction of the window: `Direction` is Forward
-// (conv.cc) or Transposed (conv_transpose.cc) and says how shapes, packing and the kernels go.
+// (conv.cc) or Transposed (conv_transpose.cc) and says how shapes, algorithms, packing and the kernels go.
 //   Y = act(X * W + B + Z)
 // float32 goes to the kernels on channels-last images, float16 and bfloat16 through float32, float64 to
 // plain loops.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <memory>
+#include <mutex>
 #include <utility>
 
 #include "kernels/kernel_table.h"
@@ -20,6 +22,7 @@ namespace pyinfer {
 
 struct ConvState : StepState {
   ConvShape shape;
+  ConvAlgorithm algorithm = ConvAlgorithm::kDirect;
   bool turn_x = false, turn_y = false;  // between the layouts
   // Offsets in scratch.
   int64_t x_wide = 0, x_last = 0, w_wide = 0, packed = 0, y_last = 0, y_wide = 0, bias = 0, workers = 0;
@@ -36,7 +39,13 @@ class ConvOp final : public Op {
         window_(ctx),
         groups_(conv_groups(ctx)),
         activation_(fused_activation(ctx)) {
-    if (const Tensor* w = ctx.constant(1); w != nullptr && dtype_ != DType::kFloat64) pack_constant(*w);
+    const Tensor* w = ctx.constant(1);
+    if (w == nullptr || dtype_ == DType::kFloat64) return;
+    if (Direction::may_choose(ctx)) {
+      weights_ = *w;
+    } else {
+      pack_at_load(*w);
+    }
   }
 
   void plan(PlanContext& ctx) const override {
@@ -52,6 +61,11 @@ class ConvOp final : public Op {
       require(ctx.shape(3) == y, ErrorCode::kInvalidInput, "residual of shape ", ctx.shape(3).str(),
               ", expected ", y.str());
     if (y.count() > 0) {
+      if (!weights_.empty() && !is_empty_sum(s)) {
+        state->algorithm = Direction::choose(s);
+        Packed& packed = packed_for(state->algorithm);
+        std::call_once(packed.once, [&] { packed.bytes = pack(s, state->algorithm, weights_); });
+      }
       ctx.flops(Direction::flops(s));
       if (dtype_ != DType::kFloat64) ctx.scratch(plan_scratch(*state, ctx));
     }
@@ -80,21 +94,22 @@ class ConvOp final : public Op {
     ScratchLayout layout;
     if (half) state.x_wide = layout.take(x_count, kFloat);
     if (state.turn_x) state.x_last = layout.take(x_count, kFloat);
-    if (!constant_) {
+    if (!constant()) {
       if (half) state.w_wide = layout.take(ctx.shape(1).count(), kFloat);
-      state.packed = layout.take(is_empty_sum(s) ? 0 : Direction::packed_size(s), kFloat);
+      state.packed = layout.take(is_empty_sum(s) ? 0 : Direction::packed_size(s, state.algorithm), kFloat);
     }
     if (half || state.turn_y) state.y_last = layout.take(y_count, kFloat);
     if (half && state.turn_y) state.y_wide = layout.take(y_count, kFloat);
     if (half) state.bias = layout.take(s.out_channels, kFloat);
     const ConvArgs args{.shape = s, .x_stride = s.in_channels, .y_stride = s.out_channels};
-    state.worker_bytes =
-        is_empty_sum(s) ? 0 : round_up(static_cast<int64_t>(Direction::scratch_bytes(args)), kCacheLine);
+    const auto worker_bytes =
+        is_empty_sum(s) ? 0 : static_cast<int64_t>(Direction::scratch_bytes(args, state.algorithm));
+    state.worker_bytes = round_up(worker_bytes, kCacheLine);
     state.workers = layout.take(ctx.workers(), state.worker_bytes);
     return layout.bytes();
   }
 
-  void pack_constant(const Tensor& w) {
+  void pack_at_load(const Tensor& w) {
     const Shape& shape = w.shape();
     const auto rank = static_cast<size_t>(shape.rank() - 2);
     // Weights that do not fit are refused while planning.
@@ -109,16 +124,19 @@ class ConvOp final : public Op {
       s.window.stride[d] = window_.strides().empty() ? 1 : window_.strides()[static_cast<size_t>(d)];
       s.window.dilation[d] = window_.dilations().empty() ? 1 : window_.dilations()[static_cast<size_t>(d)];
     }
-    packed_ = AlignedBytes(static_cast<size_t>(Direction::packed_size(s)) * sizeof(float));
-    constant_ = true;
-    AlignedBytes wide;
+    packed_for(ConvAlgorithm::kDirect).bytes = pack(s, ConvAlgorithm::kDirect, w);
+  }
+
+  AlignedBytes pack(const ConvShape& s, ConvAlgorithm algorithm, const Tensor& w) const {
+    AlignedBytes packed(static_cast<size_t>(Direction::packed_size(s, algorithm)) * sizeof(float)), wide;
     const float* weights = w.as<float>();
     if (is_half(dtype_)) {
       wide = AlignedBytes(static_cast<size_t>(w.count()) * sizeof(float));
       widen(dtype_, w.as<void>(), wide.as<float>(), w.count());
       weights = wide.as<float>();
     }
-    Direction::pack(s, weights, packed_.as<float>());
+    Direction::pack(s, algorithm, weights, packed.as<float>());
+    return packed;
   }
 
   template <class T>
@@ -142,8 +160,8 @@ class ConvOp final : public Op {
   }
 
   const float* load_weights(const RunContext& ctx, const ConvState& state) const {
-    if (constant_) return packed_.as<float>();
     if (is_empty_sum(state.shape)) return nullptr;
+    if (constant()) return packed_for(state.algorithm).bytes.template as<float>();
     const float* w = ctx.in<float>(1);
     if (is_half(dtype_)) {
       float* wide = at<float>(ctx, state.w_wide);
@@ -151,7 +169,7 @@ class ConvOp final : public Op {
       w = wide;
     }
     float* packed = at<float>(ctx, state.packed);
-    Direction::pack(state.shape, w, packed);
+    Direction::pack(state.shape, state.algorithm, w, packed);
     return packed;
   }
 
@@ -213,7 +231,7 @@ class ConvOp final : public Op {
           .m = rows, .n = s.out_channels, .c = args.y, .ldc = args.y_stride, .epilogue = args.epilogue};
       kernels().gemm.run(empty, 0, rows, 0, panel_count(s.out_channels));
     } else {
-      Direction::compute(ctx, args, scratch);
+      Direction::compute(ctx, args, state.algorithm, scratch);
     }
   }
 
@@ -242,8 +260,17 @@ class ConvOp final : public Op {
   SlidingWindow window_;
   int64_t groups_;
   FusedActivation activation_;
-  AlignedBytes packed_;
-  bool constant_ = false;
+  // Constant weights, packed for each algorithm that is used: at load, or, where the choice needs the spatial
+  // sizes, by the first plan that makes it, from the weights as they were read.
+  struct Packed {
+    std::once_flag once;
+    AlignedBytes bytes;
+  };
+  Packed& packed_for(ConvAlgorithm a) const { return packed_[static_cast<size_t>(a)]; }
+  bool constant() const { return !weights_.empty() || packed_for(ConvAlgorithm::kDirect).bytes.size() > 0; }
+
+  Tensor weights_;
+  mutable std::array<Packed, kConvAlgorithms> packed_;
 };
 
 // The factory of a node with inputs X, W, B and, up to `most_inputs` = 4, Z.

@@ -102,14 +102,20 @@ struct Transposed {
     return product_flops(product_flops(s.batch, spatial_size(w.input, w.rank), 1) / 2, s.out_channels,
                          taps * (s.in_channels / s.groups));
   }
-  static int64_t packed_size(const ConvShape& s) { return packed_conv_transpose_weights_size(s); }
-  static void pack(const ConvShape& s, const float* weights, float* packed) {
+  static bool may_choose(const NodeContext&) { return false; }
+  static ConvAlgorithm choose(const ConvShape&) { return ConvAlgorithm::kDirect; }
+  static int64_t packed_size(const ConvShape& s, ConvAlgorithm) {
+    return packed_conv_transpose_weights_size(s);
+  }
+  static void pack(const ConvShape& s, ConvAlgorithm, const float* weights, float* packed) {
     pack_conv_transpose_weights(s, weights, packed);
   }
-  static size_t scratch_bytes(const ConvArgs& args) { return kernels().conv_transpose.scratch_bytes(args); }
+  static size_t scratch_bytes(const ConvArgs& args, ConvAlgorithm) {
+    return kernels().conv_transpose.scratch_bytes(args);
+  }
 
   template <class Scratch>
-  static void compute(const RunContext& ctx, const ConvArgs& args, Scratch scratch) {
+  static void compute(const RunContext& ctx, const ConvArgs& args, ConvAlgorithm, Scratch scratch) {
     const ConvShape& s = args.shape;
     const int64_t lines = conv_transpose_lines(s), panels = conv_panels(s);
     const int64_t cost = flops(s) / 2 / std::max<int64_t>(lines * panels, 1);

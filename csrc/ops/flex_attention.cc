@@ -63,16 +63,12 @@ class FlexAttention final : public Op {
     return Shape({s.batch, s.q_heads, s.q_rows, s.total()});
   }
 
-  // body(b, h, row, rows, p, worker) for every block of rows.
+  // use(b, h, row, rows, p, worker) for every block of rows.
   template <class C, class Use>
-  static void each_block(RunContext& ctx, const AttentionShape& s, const AttentionCore<C>& core, Use use) {
-    const int64_t blocks = s.blocks(), cost = s.block() * s.total() * (s.size + s.v_size);
-    ctx.parallel(s.batch * s.q_heads * blocks, grain_for(cost), [&](int64_t begin, int64_t end, int worker) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t head = i / blocks, row = i % blocks * s.block();
-        use(head / s.q_heads, head % s.q_heads, row, std::min(s.block(), s.q_rows - row),
-            core.score_block(worker), worker);
-      }
+  static void each_block(RunContext& ctx, const AttentionShape& s, const AttentionCore<C>& core, int parts,
+                         Use use) {
+    core.each_block(ctx, parts, [&](int worker, int64_t b, int64_t h, int64_t row) {
+      use(b, h, row, std::min(s.block(), s.q_rows - row), core.score_block(worker), worker);
     });
   }
 
@@ -87,13 +83,13 @@ class FlexAttention final : public Op {
     core.k = HeadRows::of(ctx.in(1), false, s.kv_heads, s.kv_rows, s.size);
     core.v = HeadRows::of(ctx.in(2), false, s.kv_heads, s.kv_rows, s.v_size);
     core.y = HeadRows::of(ctx.out(0), false, s.q_heads, s.q_rows, s.v_size);
-    core.pack(ctx);
     if (!score_mod_ && !prob_mod_) {
-      each_block(ctx, s, core, [&](int64_t b, int64_t h, int64_t row, int64_t rows, C* p, int worker) {
-        core.scores(worker, b, h, row, rows, 0, s.total(), p);
-        softmax_rows(s, rows, p);
-        core.output(worker, b, h, row, rows, 0, s.total(), p);
-      });
+      each_block(ctx, s, core, core.kKeys | core.kValues,
+                 [&](int64_t b, int64_t h, int64_t row, int64_t rows, C* p, int worker) {
+                   core.scores(worker, b, h, row, rows, 0, s.total(), p);
+                   softmax_rows(s, rows, p);
+                   core.output(worker, b, h, row, rows, 0, s.total(), p);
+                 });
       return;
     }
     run_modified(ctx, s, core);
@@ -106,13 +102,14 @@ class FlexAttention final : public Op {
     const auto at = [&](int64_t b, int64_t h, int64_t row) {
       return ((b * s.q_heads + h) * s.q_rows + row) * s.total();
     };
-    each_block(ctx, s, core, [&](int64_t b, int64_t h, int64_t row, int64_t rows, C* p, int worker) {
-      core.scores(worker, b, h, row, rows, 0, s.total(), p);
-      store_as(softmax_, scores.view().data, at(b, h, row), rows * s.total(), p);
-    });
+    each_block(ctx, s, core, core.kKeys,
+               [&](int64_t b, int64_t h, int64_t row, int64_t rows, C* p, int worker) {
+                 core.scores(worker, b, h, row, rows, 0, s.total(), p);
+                 store_as(softmax_, scores.view().data, at(b, h, row), rows * s.total(), p);
+               });
     scores = modified(ctx, score_mod_.get(), std::move(scores), "score_mod");
     Tensor probabilities(softmax_, scores_shape(s));
-    each_block(ctx, s, core, [&](int64_t b, int64_t h, int64_t row, int64_t rows, C* p, int) {
+    each_block(ctx, s, core, core.kNothing, [&](int64_t b, int64_t h, int64_t row, int64_t rows, C* p, int) {
       const int64_t n = rows * s.total();
       const C* from = load_as(softmax_, scores.view().data, at(b, h, row), n, p);
       if (from != p) std::copy_n(from, n, p);
@@ -120,10 +117,11 @@ class FlexAttention final : public Op {
       store_as(softmax_, probabilities.view().data, at(b, h, row), n, p);
     });
     probabilities = modified(ctx, prob_mod_.get(), std::move(probabilities), "prob_mod");
-    each_block(ctx, s, core, [&](int64_t b, int64_t h, int64_t row, int64_t rows, C* p, int worker) {
-      const C* from = load_as(softmax_, probabilities.view().data, at(b, h, row), rows * s.total(), p);
-      core.output(worker, b, h, row, rows, 0, s.total(), from);
-    });
+    each_block(
+        ctx, s, core, core.kValues, [&](int64_t b, int64_t h, int64_t row, int64_t rows, C* p, int worker) {
+          const C* from = load_as(softmax_, probabilities.view().data, at(b, h, row), rows * s.total(), p);
+          core.output(worker, b, h, row, rows, 0, s.total(), from);
+        });
   }
 
   Tensor modified(RunContext& ctx, const Body* body, Tensor tensor, const char* name) const {

@@ -7,36 +7,13 @@
 
 #include "base/math.h"
 #include "kernels/kernel_table.h"
+#include "ops/byte_grid.h"
 #include "ops/elementwise.h"
-#include "ops/requantize.h"
 
 namespace pyinfer {
 namespace {
 
-struct Grid {
-  float scale = 1.0f;
-  int32_t zero = 0;
-};
-
-// The scale at `input` and the zero point after it, which may be missing.
-Grid read_grid(const RunContext& ctx, int input) {
-  return {*ctx.in<float>(input), ctx.has(input + 1) ? byte_at(ctx.in(input + 1), 0) : 0};
-}
-
-void check_grid(const PlanContext& ctx, int input) {
-  for (int i : {input, input + 1})
-    if (ctx.has(i))
-      require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " has shape ",
-              ctx.shape(i).str(), ", expected one value");
-}
-
-void expect_grid(NodeContext& ctx, int data, int input) {
-  ctx.expect_dtype(data, {DType::kInt8, DType::kUInt8});
-  ctx.expect_dtype(input, {DType::kFloat32});
-  if (ctx.has_input(input + 1)) ctx.expect_same_dtype(data, input + 1);
-}
-
-float value_of(const Grid& g, DType dtype, uint8_t bits) {
+float value_of(const ByteGrid& g, DType dtype, uint8_t bits) {
   const int32_t q = dtype == DType::kInt8 ? static_cast<int8_t>(bits) : bits;
   return static_cast<float>(q - g.zero) * g.scale;
 }
@@ -44,12 +21,12 @@ float value_of(const Grid& g, DType dtype, uint8_t bits) {
 // The real values of all 256 bytes.
 struct Values {
   float of[256];
-  Values(const Grid& g, DType dtype) {
+  Values(const ByteGrid& g, DType dtype) {
     for (int i = 0; i < 256; ++i) of[i] = value_of(g, dtype, static_cast<uint8_t>(i));
   }
 };
 
-void quantize(const Grid& g, DType dtype, const float* x, uint8_t* y, int64_t n) {
+void quantize(const ByteGrid& g, DType dtype, const float* x, uint8_t* y, int64_t n) {
   kernels().quantize.quantize(x, &g.scale, 0, &g.zero, 0, dtype, y, n);
 }
 
@@ -61,7 +38,7 @@ void map_bytes(const RunContext& ctx, const std::array<uint8_t, 256>& table, con
   });
 }
 
-std::array<uint8_t, 256> table_of(const Grid& from, const Grid& to, DType dtype, UnaryKind kind,
+std::array<uint8_t, 256> table_of(const ByteGrid& from, const ByteGrid& to, DType dtype, UnaryKind kind,
                                   float alpha) {
   std::array<uint8_t, 256> table;
   Values values(from, dtype);
@@ -87,7 +64,7 @@ class QLinearBinary final : public Op {
     const auto& walk = ctx.state<WalkState<2>>().walk;
     if (walk.count() == 0) return;
     const Values a(read_grid(ctx, 1), dtype_), b(read_grid(ctx, 4), dtype_);
-    const Grid to = read_grid(ctx, 6);
+    const ByteGrid to = read_grid(ctx, 6);
     const int step_a = walk.step(0), step_b = walk.step(1);
     ctx.parallel(walk.count(), kHeavyGrain, [&](int64_t begin, int64_t end, int) {
       walk.walk(begin, end, [&](const std::array<int64_t, 2>& at, int64_t out, int64_t n) {
@@ -144,7 +121,7 @@ class QLinearWhere final : public Op {
   }
   void run(RunContext& ctx) const override {
     const auto& walk = ctx.state<WalkState<3>>().walk;
-    const Grid to = read_grid(ctx, 7);
+    const ByteGrid to = read_grid(ctx, 7);
     const auto x_table = table_of(read_grid(ctx, 2), to, dtype_, UnaryKind::kIdentity, 0.0f);
     const auto y_table = table_of(read_grid(ctx, 5), to, dtype_, UnaryKind::kIdentity, 0.0f);
     ctx.parallel(walk.count(), kElementwiseGrain, [&](int64_t begin, int64_t end, int) {
@@ -191,7 +168,7 @@ class QLinearConcat final : public Op {
     if (y.count() == 0) return;
     const int axis = normalize_axis(axis_, y.rank());
     const int64_t outer = y.count(0, axis), row = y.count(axis, y.rank());
-    const Grid to = read_grid(ctx, 0);
+    const ByteGrid to = read_grid(ctx, 0);
     int64_t at = 0;
     for (int i = 2; i < ctx.num_inputs(); i += 3) {
       const auto table = table_of(read_grid(ctx, i + 1), to, dtype_, UnaryKind::kIdentity, 0.0f);

@@ -3,36 +3,16 @@
 #include <algorithm>
 
 #include "kernels/kernel_table.h"
+#include "ops/byte_grid.h"
 #include "ops/elementwise.h"
-#include "ops/requantize.h"
 #include "ops/work.h"
 
 namespace pyinfer {
 namespace {
 
-struct Grid {
-  float scale = 1.0f;
-  int32_t zero = 0;
-};
-
-Grid read_grid(const RunContext& ctx, int input) {
-  return {*ctx.in<float>(input), ctx.has(input + 1) ? byte_at(ctx.in(input + 1), 0) : 0};
-}
-
-void check_grids(const PlanContext& ctx) {
-  for (int i = 1; i <= 4; ++i)
-    if (ctx.has(i))
-      require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " has shape ",
-              ctx.shape(i).str(), ", expected one value");
-}
-
 void expect_grids(NodeContext& ctx) {
   ctx.expect_inputs(2, 5);
-  ctx.expect_dtype(0, {DType::kInt8, DType::kUInt8});
-  for (int i : {1, 3}) {
-    ctx.expect_dtype(i, {DType::kFloat32});
-    if (ctx.has_input(i + 1)) ctx.expect_same_dtype(0, i + 1);
-  }
+  for (int i : {1, 3}) expect_grid(ctx, 0, i);
   ctx.output(0, ctx.dtype(0));
 }
 
@@ -40,7 +20,7 @@ class GlobalAverage final : public Op {
  public:
   GlobalAverage(DType dtype, bool channels_last) : dtype_(dtype), last_(channels_last) {}
   void plan(PlanContext& ctx) const override {
-    check_grids(ctx);
+    for (int i : {1, 3}) check_grid(ctx, i);
     Shape y = ctx.shape(0);
     require(y.rank() >= 3, ErrorCode::kInvalidInput, "an image of shape ", y.str(),
             ", expected 3 dimensions or more");
@@ -54,7 +34,7 @@ class GlobalAverage final : public Op {
     const Shape& x = ctx.in(0).shape;
     if (x.count() == 0) return;
     const int64_t channels = x[last_ ? x.rank() - 1 : 1], pixels = x.count() / x[0] / channels;
-    const Grid from = read_grid(ctx, 1), to = read_grid(ctx, 3);
+    const ByteGrid from = read_grid(ctx, 1), to = read_grid(ctx, 3);
     const int64_t step = last_ ? channels : 1;
     ctx.parallel(x[0] * channels, grain_for(pixels), [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i) {
@@ -80,7 +60,7 @@ class QLinearSoftmax final : public Op {
  public:
   QLinearSoftmax(DType dtype, int64_t axis, bool flatten) : dtype_(dtype), axis_(axis), flatten_(flatten) {}
   void plan(PlanContext& ctx) const override {
-    check_grids(ctx);
+    for (int i : {1, 3}) check_grid(ctx, i);
     const Shape& x = ctx.shape(0);
     (void)normalize_axis(axis_, x.rank());
     ctx.output(0, x);
@@ -94,7 +74,7 @@ class QLinearSoftmax final : public Op {
     const int axis = normalize_axis(axis_, x.rank());
     const int64_t n = flatten_ ? x.count(axis, x.rank()) : x[axis];
     const int64_t inner = flatten_ ? 1 : x.count(axis + 1, x.rank());
-    const Grid from = read_grid(ctx, 1), to = read_grid(ctx, 3);
+    const ByteGrid from = read_grid(ctx, 1), to = read_grid(ctx, 3);
     const auto zero = static_cast<float>(from.zero);
     auto* wide = ctx.scratch_as<float>();
     ctx.parallel(count, kElementwiseGrain, [&](int64_t begin, int64_t end, int) {

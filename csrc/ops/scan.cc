@@ -1,6 +1,7 @@
 // Scan: for t: state, y_j[t] = body(state, x_i[t]), along one axis of each x_i and y_j.
 #include <algorithm>
 
+#include "base/run_guard.h"
 #include "ops/op.h"
 #include "ops/tensor_list.h"
 
@@ -22,13 +23,12 @@ struct ScanLoop {
   // What one pass over `length` elements gives: the states, then the outputs.
   std::vector<Object> run(RunContext& ctx, std::vector<Object> values, const std::vector<TensorView>& xs,
                           int64_t length) const {
-    require(length <= ctx.limits().max_loop_trips, ErrorCode::kLimit, length,
-            " trips are more than max_loop_trips=", ctx.limits().max_loop_trips);
     values.resize(states + inputs.size());
     std::vector<TripOutput> ys;
     for (const ScanAxis& a : outputs) ys.emplace_back(a.axis, a.reverse);
     std::vector<Object> results;
     for (int64_t t = 0; t < length; ++t) {
+      RunGuard::trip(ctx.limits().max_loop_trips);
       for (size_t i = 0; i < inputs.size(); ++i) {
         const int axis = normalize_axis(inputs[i].axis, xs[i].shape.rank());
         // A pass may cover less than the axis; a reverse one then starts at its own end.

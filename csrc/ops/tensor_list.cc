@@ -79,6 +79,12 @@ Tensor join_tensors(std::span<const Tensor> parts, int64_t axis, bool stack, con
   return out;
 }
 
+int64_t unshared_bytes(const Object& value) {
+  int64_t sum = value.tensor.storage().use_count() == 1 ? static_cast<int64_t>(value.tensor.bytes()) : 0;
+  for (const Object& item : value.items) sum += unshared_bytes(item);
+  return sum;
+}
+
 void TripOutput::append(const Object& value, const Limits& limits) {
   require(value.kind == Object::Kind::kTensor, ErrorCode::kInvalidModel,
           "an output of every trip must be a tensor");

@@ -22,6 +22,9 @@ Tensor copy_slice(const TensorView& x, int axis, int64_t begin, int64_t end);
 Tensor join_tensors(std::span<const Tensor> parts, int64_t axis, bool stack, const Limits& limits,
                     std::string_view what);
 
+// Bytes of the elements of those of the value's tensors whose storage nobody else holds.
+int64_t unshared_bytes(const Object& value);
+
 // What a loop gives trip after trip, put together along a new axis.
 class TripOutput {
  public:

@@ -2,15 +2,15 @@
 // A run rejects inputs of other dimensions, so the declaration can be relied on.
 #include <algorithm>
 
+#include "passes/match.h"
 #include "passes/pass.h"
 
 namespace pyinfer {
 namespace {
 
 int64_t int_attribute(const Node& node, std::string_view name, int64_t otherwise) {
-  const auto it = node.attributes.find(name);
-  const auto* v = it == node.attributes.end() ? nullptr : std::get_if<int64_t>(&it->second.value);
-  return v ? *v : otherwise;
+  const auto* value = attribute<int64_t>(node, name);
+  return value ? *value : otherwise;
 }
 
 }  // namespace

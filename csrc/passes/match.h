@@ -1,10 +1,12 @@
 // Small questions that passes ask about nodes and constants.
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "graph/edit.h"
 
 namespace pyinfer {
@@ -13,17 +15,22 @@ inline bool is_op(const Node& node, std::string_view op_type) {
   return node.domain.empty() && node.op_type == op_type;
 }
 
-// An attribute of that type, or nullptr.
+// An attribute, or nullptr where the node has none of that name. Throws Error(kInvalidModel) when it is not
+// of type T: a pass must not take the default in place of what the file says.
 template <class T>
 const T* attribute(const Node& node, std::string_view name) {
   const auto it = node.attributes.find(name);
-  return it == node.attributes.end() ? nullptr : std::get_if<T>(&it->second.value);
+  if (it == node.attributes.end()) return nullptr;
+  const T* value = std::get_if<T>(&it->second.value);
+  require(value != nullptr, ErrorCode::kInvalidModel, node.str(), ": attribute '", name,
+          "' is of another type than the operator has");
+  return value;
 }
 
 // Input i, when it is a constant of the graph; else nullptr.
 inline const Tensor* constant_input(const GraphEdit& edit, const Node& node, size_t i) {
   if (i >= node.inputs.size() || node.inputs[i] == kNoValue) return nullptr;
-  const Tensor& t = const_cast<GraphEdit&>(edit).graph().value(node.inputs[i]).constant;
+  const Tensor& t = edit.graph().value(node.inputs[i]).constant;
   return t.empty() ? nullptr : &t;
 }
 
@@ -37,5 +44,27 @@ std::optional<T> scalar(const Tensor* t) {
   if (t == nullptr || t->dtype() != DTypeOf<T>::value || t->count() != 1) return std::nullopt;
   return *t->as<T>();
 }
+
+// The node that computes a value, when it is that operator of ai.onnx; else nullptr.
+const Node* producer_of(const GraphEdit& edit, ValueId id, std::string_view op_type);
+
+// The value of a floating constant of one element and at most `rank` dimensions: with another operand of so
+// many, it changes no shape.
+std::optional<double> scalar_value(const GraphEdit& edit, ValueId id, int64_t rank);
+
+// scale * values[0] * values[1] ...: a tree of products, in whatever order it was built, taken apart down to
+// `whole`.
+struct Factors {
+  double scale = 1.0;
+  std::vector<ValueId> values;
+};
+Factors factors(const GraphEdit& edit, ValueId id, int64_t rank, ValueId whole = kNoValue);
+
+// Whether `id` is c0 + c1 x + c2 x^2 ..., however it was built, with coefficients that are nearly these.
+bool is_polynomial(const GraphEdit& edit, ValueId id, ValueId x, int64_t rank,
+                   std::initializer_list<double> coefficients);
+
+// Equal but for the digits that exporters leave out of constants such as 1.4142.
+bool nearly(double a, double b);
 
 }  // namespace pyinfer

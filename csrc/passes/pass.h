@@ -11,7 +11,10 @@ struct PassContext {
   bool subgraph;  // of If, Loop ...: what its inputs declare is never checked
 };
 
-// Each leaves the outputs of the graph as they are (folds of weights: up to rounding).
+// Each leaves the outputs of the graph as they are (folds of weights and other orders of sums: up to
+// rounding).
+void channels_last(GraphEdit& edit, const PassContext& ctx);
+void choose_winograd(GraphEdit& edit, const PassContext& ctx);
 void eliminate_common_subexpressions(GraphEdit& edit, const PassContext& ctx);
 void eliminate_dead_code(GraphEdit& edit, const PassContext& ctx);
 void eliminate_identity(GraphEdit& edit, const PassContext& ctx);
@@ -19,5 +22,9 @@ void fold_affine(GraphEdit& edit, const PassContext& ctx);
 void fold_batch_norm(GraphEdit& edit, const PassContext& ctx);
 void fold_constants(GraphEdit& edit, const PassContext& ctx);
 void fold_shapes(GraphEdit& edit, const PassContext& ctx);
+void fuse_attention(GraphEdit& edit, const PassContext& ctx);
+void fuse_epilogue(GraphEdit& edit, const PassContext& ctx);
+void fuse_gelu(GraphEdit& edit, const PassContext& ctx);
+void fuse_hard_swish(GraphEdit& edit, const PassContext& ctx);
 
 }  // namespace pyinfer

@@ -14,7 +14,9 @@ struct Pass {
 };
 
 // THE ordered list. Shapes become constants before constants are folded; what folding leaves alone is
-// simplified; then weights absorb what follows them, which needs the simplified neighbours.
+// simplified; then weights absorb what follows them, which needs the simplified neighbours. Patterns become
+// single operators before images go channels last, and what is left behind a product joins it. Last, what no
+// longer changes is marked for its algorithm.
 constexpr Pass kPasses[] = {
     {"fold_shapes", fold_shapes},
     {"fold_constants", fold_constants},
@@ -22,7 +24,13 @@ constexpr Pass kPasses[] = {
     {"eliminate_common_subexpressions", eliminate_common_subexpressions},
     {"fold_batch_norm", fold_batch_norm},
     {"fold_affine", fold_affine},
+    {"fuse_gelu", fuse_gelu},
+    {"fuse_hard_swish", fuse_hard_swish},
+    {"fuse_attention", fuse_attention},
+    {"channels_last", channels_last},
+    {"fuse_epilogue", fuse_epilogue},
     {"eliminate_dead_code", eliminate_dead_code},
+    {"choose_winograd", choose_winograd},
 };
 
 void run_on(Graph& graph, const PassOptions& options, bool subgraph) {

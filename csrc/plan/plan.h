@@ -6,9 +6,9 @@
 // shapes follow from its inputs is one segment.
 #pragma once
 
+#include <deque>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "plan/program.h"
@@ -20,6 +20,7 @@ struct PlannedStep {
   std::unique_ptr<StepState> state;
   int64_t scratch_offset = 0;  // in the arena
   int64_t flops = 0;           // as the operator counts them
+  bool grows = false;          // the size of an output is known only when it has run
 };
 
 // Where the bytes of a value lie.
@@ -54,13 +55,16 @@ struct Segment {
   std::vector<Binding> moving;  // the others, owners before their views
   std::vector<Tensor> planned;
   int64_t arena_bytes = 0;
-  int64_t flops = 0;             // as the operators count them
-  std::vector<ValueId> owned;    // slots that own storage after this segment has run
-  std::vector<Need> needs;       // empty: the program is done
-  std::vector<PlanValue> known;  // of every value; kept only while there are needs
+  int64_t flops = 0;           // as the operators count them
+  std::vector<ValueId> owned;  // slots that own storage after this segment has run
+  std::vector<Need> needs;     // empty: the program is done
+  // The segment before it, which whoever plans what follows holds as well; nullptr for the root.
+  const Segment* previous = nullptr;
+  // What it adds to what the segments before it know of the values (the root: all that is known at load);
+  // kept only while there are needs.
+  std::deque<std::pair<ValueId, PlanValue>> known;
 
-  // The segments that followed, most recent first.
-  mutable std::mutex mutex;
+  // The segments that followed, most recent first; the executor's mutex guards them.
   mutable std::list<std::pair<Key, std::shared_ptr<const Segment>>> next;
 };
 

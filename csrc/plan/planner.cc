@@ -12,6 +12,9 @@ namespace {
 
 // Shape arithmetic beyond this is left to the run: planning must stay quick.
 constexpr int64_t kMaxFoldedBytes = 64 << 10;
+// Planning what follows a cut takes time in proportion to the whole program, and a chain of segments is
+// destroyed recursively.
+constexpr int kMaxCuts = 4096;
 constexpr int32_t kForever = std::numeric_limits<int32_t>::max();
 
 // Values that share bytes, by views or in place. The root is the first of them to be written.
@@ -29,18 +32,22 @@ class Planner {
         limits_(limits),
         workers_(workers),
         segment_(std::make_shared<Segment>()),
-        known_(previous.known),
+        known_(program.types.size()),
         group_of_(program.types.size(), -1),
         last_use_(program.types.size(), -1) {
     segment_->depth = previous.depth + 1;
     segment_->next_step = previous.next_step;
+    segment_->previous = &previous;
+    recall(previous);
     for (size_t i = 0; i < facts.size(); ++i) {
-      PlanValue& v = known_[static_cast<size_t>(previous.needs[i].value)];
+      const ValueId id = previous.needs[i].value;
+      PlanValue v = known(id);
       v.shape = facts[i].shape;
       v.shape_known = true;
       if (previous.needs[i].contents) v.value = facts[i].value;
+      learn(id, std::move(v));
     }
-    for (size_t s = 0; s < program.steps.size(); ++s)
+    for (size_t s = previous.next_step; s < program.steps.size(); ++s)
       for (ValueId id : program.steps[s].inputs)
         if (id != kNoValue) last_use_[static_cast<size_t>(id)] = static_cast<int32_t>(s);
     for (ValueId id : program.outputs) last_use_[static_cast<size_t>(id)] = kForever;
@@ -50,12 +57,22 @@ class Planner {
     while (segment_->next_step < program_.steps.size() && plan_step(program_.steps[segment_->next_step]))
       ++segment_->next_step;
     place();
-    if (!segment_->needs.empty()) segment_->known = std::move(known_);
+    if (segment_->needs.empty()) segment_->known.clear();
     return segment_;
   }
 
  private:
-  PlanValue& known(ValueId id) { return known_[static_cast<size_t>(id)]; }
+  const PlanValue& known(ValueId id) const { return *known_[static_cast<size_t>(id)]; }
+  void learn(ValueId id, PlanValue v) {
+    known_[static_cast<size_t>(id)] = &segment_->known.emplace_back(id, std::move(v)).second;
+  }
+  // Fills known_ with what the segments up to `last` have learned, the latest word on each value.
+  void recall(const Segment& last) {
+    std::vector<const Segment*> chain;
+    for (const Segment* s = &last; s != nullptr; s = s->previous) chain.push_back(s);
+    for (auto s = chain.rbegin(); s != chain.rend(); ++s)
+      for (const auto& [id, v] : (*s)->known) known_[static_cast<size_t>(id)] = &v;
+  }
   int32_t now() const { return static_cast<int32_t>(segment_->next_step); }
 
   // False when the segment must end before this step.
@@ -93,13 +110,14 @@ class Planner {
   }
 
   void set_value(ValueId id, Tensor value) {
-    PlanValue& v = known(id);
+    PlanValue v = known(id);
     v.shape = value.shape();
     v.shape_known = true;
     segment_->fixed.push_back(
         {id, Where::kPlanned, static_cast<int64_t>(segment_->planned.size()), value.dtype(), value.shape()});
     segment_->planned.push_back(value);
     v.value = std::move(value);
+    learn(id, std::move(v));
   }
 
   void need(const ProgramStep& step, const Cut& cut) {
@@ -124,10 +142,10 @@ class Planner {
         set_value(id, out.value);
         continue;
       }
-      known(id) = out;
+      learn(id, out);
       if (!out.shape_known) {
         segment_->owned.push_back(id);
-        runs = true;
+        planned.grows = runs = true;
       } else if (!join_view(step, ctx, i, id)) {
         runs = true;
         if (!join_in_place(step, ctx, i, id)) new_group(id);
@@ -190,7 +208,7 @@ class Planner {
     members_.push_back(id);
   }
 
-  int64_t bytes_of(ValueId id) {
+  int64_t bytes_of(ValueId id) const {
     return known(id).shape.count() * static_cast<int64_t>(dtype_size(known(id).type.dtype));
   }
   bool owns_storage(ValueId id) const {
@@ -253,7 +271,7 @@ class Planner {
   const Limits& limits_;
   int workers_;
   std::shared_ptr<Segment> segment_;
-  std::vector<PlanValue> known_;
+  std::vector<const PlanValue*> known_;  // by value; in the `known` of this or an earlier segment
   std::vector<Group> groups_;
   std::vector<int32_t> group_of_;                     // by value; -1: none
   std::vector<int32_t> last_use_;                     // by value: the last step that reads it
@@ -266,9 +284,8 @@ class Planner {
 std::shared_ptr<const Segment> root_segment(const Program& program) {
   auto root = std::make_shared<Segment>();
   root->depth = -1;
-  root->known.resize(program.types.size());
   for (size_t i = 0; i < program.types.size(); ++i) {
-    PlanValue& v = root->known[i];
+    PlanValue& v = root->known.emplace_back(static_cast<ValueId>(i), PlanValue{}).second;
     v.type = program.types[i];
     if (const Tensor& t = program.constants[i]; !t.empty()) {
       v.value = t;
@@ -285,6 +302,8 @@ std::shared_ptr<const Segment> root_segment(const Program& program) {
 std::shared_ptr<const Segment> plan_segment(const Program& program, const Segment& previous,
                                             const std::vector<PlanValue>& facts, const Limits& limits,
                                             int workers) {
+  require(previous.depth < kMaxCuts, ErrorCode::kLimit, "shapes depend on data at more than ", kMaxCuts,
+          " steps of one graph; split the model");
   return Planner(program, previous, facts, limits, workers).plan();
 }
 

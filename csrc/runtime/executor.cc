@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/run_guard.h"
+#include "ops/tensor_list.h"
 #include "runtime/profile.h"
 
 namespace pyinfer {
@@ -47,7 +49,7 @@ Executor::Executor(Program program, const Limits& limits, Parallel& parallel)
 
 std::unique_ptr<Context> Executor::lease() {
   {
-    std::lock_guard lock(pool_mutex_);
+    std::lock_guard lock(mutex_);
     if (!pool_.empty()) {
       auto context = std::move(pool_.back());
       pool_.pop_back();
@@ -62,19 +64,36 @@ std::unique_ptr<Context> Executor::lease() {
 }
 
 void Executor::give_back(std::unique_ptr<Context> context) {
-  std::lock_guard lock(pool_mutex_);
+  std::lock_guard lock(mutex_);
   if (pool_.size() < kMaxPooledContexts) pool_.push_back(std::move(context));
+}
+
+std::shared_ptr<const Segment> Executor::find(const Segment& segment, const Key& key) {
+  auto& next = segment.next;
+  const auto it = std::find_if(next.begin(), next.end(), [&](const auto& e) { return e.first == key; });
+  if (it == next.end()) return nullptr;
+  if (it != next.begin()) next.splice(next.begin(), next, it);
+  return it->second;
+}
+
+std::shared_ptr<const Segment> Executor::keep(const Segment& segment, const Key& key,
+                                              std::shared_ptr<const Segment> planned) {
+  std::shared_ptr<const Segment> evicted;  // with all that follow it: destroyed without the mutex
+  const std::lock_guard lock(mutex_);
+  if (auto first = find(segment, key)) return first;
+  segment.next.emplace_front(key, planned);
+  if (segment.next.size() > kMaxPlansPerSegment) {
+    evicted = std::move(segment.next.back().second);
+    segment.next.pop_back();
+  }
+  return planned;
 }
 
 std::shared_ptr<const Segment> Executor::find_or_plan(const Segment& segment, const Key& key,
                                                       const Slot* slots) {
-  std::lock_guard lock(segment.mutex);
-  auto& next = segment.next;
-  const auto it =
-      std::find_if(next.begin(), next.end(), [&](const auto& entry) { return entry.first == key; });
-  if (it != next.end()) {
-    if (it != next.begin()) next.splice(next.begin(), next, it);
-    return it->second;
+  {
+    const std::lock_guard lock(mutex_);
+    if (auto known = find(segment, key)) return known;
   }
   std::vector<PlanValue> facts;
   for (const Need& need : segment.needs) {
@@ -84,10 +103,9 @@ std::shared_ptr<const Segment> Executor::find_or_plan(const Segment& segment, co
     if (need.contents) fact.value = Tensor::copy_of(slot.view);
     facts.push_back(std::move(fact));
   }
-  auto planned = plan_segment(program_, segment, facts, limits_, parallel_.workers());
-  next.emplace_front(key, planned);
-  if (next.size() > kMaxPlansPerSegment) next.pop_back();
-  return planned;
+  // Without the mutex: planning takes its time, runs operators to fold them, and must not hold up a fork.
+  // Threads that meet a new signature together each plan it, and all use the plan that is kept first.
+  return keep(segment, key, plan_segment(program_, segment, facts, limits_, parallel_.workers()));
 }
 
 std::shared_ptr<const Segment> Executor::next_segment(const Segment& segment, Context& context) {
@@ -127,6 +145,7 @@ void Executor::bind(const std::shared_ptr<const Segment>& segment, Context& cont
     AlignedBytes& arena = context.arenas[depth];
     if (arena.size() < static_cast<size_t>(segment->arena_bytes)) {
       arena = AlignedBytes();
+      check_total(context, segment->arena_bytes);
       arena = AlignedBytes(static_cast<size_t>(segment->arena_bytes));
     }
     for (const Binding& b : segment->fixed) {
@@ -150,20 +169,36 @@ void Executor::bind(const std::shared_ptr<const Segment>& segment, Context& cont
     const auto o = static_cast<size_t>(it - program_.outputs.begin());
     const bool given = it != program_.outputs.end() && outputs[o].kind == Object::Kind::kTensor &&
                        outputs[o].tensor.dtype() == b.dtype && outputs[o].tensor.shape() == b.shape;
+    if (!given) check_total(context, b.shape.count() * static_cast<int64_t>(dtype_size(b.dtype)));
     slot.set(given ? outputs[o].tensor : Tensor(b.dtype, b.shape));
+    context.value_bytes += static_cast<int64_t>(slot.view.bytes());
   }
+}
+
+void Executor::check_total(const Context& context, int64_t more) const {
+  int64_t held = context.value_bytes;
+  for (const AlignedBytes& arena : context.arenas) held += static_cast<int64_t>(arena.size());
+  require(more <= limits_.max_total_bytes - held, ErrorCode::kLimit, "this run holds ", held,
+          " bytes and needs ", more, " more, over max_total_bytes=", limits_.max_total_bytes);
 }
 
 void Executor::run_steps(const Segment& segment, Context& context) {
   std::byte* arena = context.arenas[static_cast<size_t>(segment.depth)].data();
   Profile* const profile = Profile::current();
   for (const PlannedStep& planned : segment.steps) {
+    RunGuard::step();
     const ProgramStep& step = *planned.step;
     RunContext run(context.slots.data(), step.inputs, step.outputs, arena + planned.scratch_offset,
                    planned.state.get(), parallel_, limits_);
     const size_t record = profile != nullptr ? profile->begin(step.label) : 0;
     try {
       step.op->run(run);
+      if (planned.grows) {
+        for (ValueId id : step.outputs)
+          if (id != kNoValue)
+            context.value_bytes += unshared_bytes(context.slots[static_cast<size_t>(id)].object);
+        check_total(context, 0);
+      }
     } catch (const Error& e) {
       fail(e.code(), step.label, ": ", e.message());
     }
@@ -181,6 +216,7 @@ void Executor::run(const std::vector<Object>& inputs, std::vector<Object>& outpu
     slot.view = inputs[i].kind == Object::Kind::kTensor ? inputs[i].tensor.view() : TensorView{};
   }
   outputs.resize(program_.outputs.size());
+  context->value_bytes = 0;
   std::shared_ptr<const Segment> segment = root_;
   do {
     segment = next_segment(*segment, *context);

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "base/aligned.h"
+#include "base/fork.h"
 #include "plan/plan.h"
 
 namespace pyinfer {
@@ -16,6 +16,7 @@ struct Context {
   std::vector<AlignedBytes> arenas;                   // by depth
   std::vector<std::shared_ptr<const Segment>> bound;  // by depth: whose fixed bindings the slots hold
   Key key;
+  int64_t value_bytes = 0;  // of what this run holds outside the arenas
 };
 
 // A program with its plans and its contexts. Thread-safe.
@@ -36,16 +37,22 @@ class Executor {
   std::unique_ptr<Context> lease();
   void give_back(std::unique_ptr<Context> context);
   std::shared_ptr<const Segment> next_segment(const Segment& segment, Context& context);
+  // The segment kept after `segment` under `key`, or nullptr. Needs the mutex.
+  static std::shared_ptr<const Segment> find(const Segment& segment, const Key& key);
+  std::shared_ptr<const Segment> keep(const Segment& segment, const Key& key,
+                                      std::shared_ptr<const Segment> planned);
   std::shared_ptr<const Segment> find_or_plan(const Segment& segment, const Key& key, const Slot* slots);
   void bind(const std::shared_ptr<const Segment>& segment, Context& context,
             std::vector<Object>& outputs) const;
   void run_steps(const Segment& segment, Context& context);
+  // Throws Error(kLimit) when what this run holds, with `more` bytes, is over max_total_bytes.
+  void check_total(const Context& context, int64_t more) const;
 
   Program program_;
   const Limits& limits_;
   Parallel& parallel_;
   std::shared_ptr<const Segment> root_;
-  std::mutex pool_mutex_;
+  ForkSafeMutex mutex_;  // of pool_ and of Segment::next
   std::vector<std::unique_ptr<Context>> pool_;
 };
 

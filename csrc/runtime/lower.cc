@@ -94,6 +94,8 @@ std::string unknown_op(const Node& node) {
     if (def.domain == node.domain && def.name == node.op_type)
       return join("not supported at this version of the operator set (since ", def.since_version,
                   "); convert the model with onnx.version_converter");
+  if (node.domain == "com.microsoft.nchwc")
+    return "a layout that ONNX Runtime chooses for one CPU; save the optimised model at ORT_ENABLE_EXTENDED";
   const bool standard = node.domain.empty() || node.domain == "ai.onnx.ml" || node.domain == "com.microsoft";
   return standard
              ? std::string("no such operator is known to this version of pyinfer; replace it in the model")

@@ -62,6 +62,7 @@ std::unique_ptr<Model> Model::load_file(const std::string& path, const LoadOptio
 }
 
 void Model::build(const onnx::ModelProto& proto, const onnx::DataSource& source, const LoadOptions& options) {
+  const RunGuard guard(nullptr);  // of the loops that constant folding runs
   info_ = info_of(proto);
   Graph graph = onnx::import_graph(proto, source);
   // Names and declared dimensions as in the file: passes may replace the values behind them.
@@ -135,7 +136,8 @@ std::optional<PlanSummary> Model::plan_summary(const std::map<std::string, std::
   return PlanSummary{static_cast<int64_t>(segment->steps.size()), segment->arena_bytes, segment->flops};
 }
 
-void Model::run(const std::vector<Object>& inputs, std::vector<Object>& outputs) {
+void Model::run(const std::vector<Object>& inputs, std::vector<Object>& outputs, RunGuard::Poll poll) {
+  const RunGuard guard(poll);
   check(inputs);
   executor_->run(inputs, outputs);
 }

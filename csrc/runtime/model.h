@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/limits.h"
+#include "base/run_guard.h"
 #include "graph/graph.h"
 #include "onnx/importer.h"
 #include "runtime/executor.h"
@@ -65,7 +66,8 @@ class Model {
   Executor& executor() { return *executor_; }
 
   // `inputs` in the order of inputs(), of the declared types and dimensions: else Error(kInvalidInput).
-  void run(const std::vector<Object>& inputs, std::vector<Object>& outputs);
+  // `poll` may end the run; see RunGuard.
+  void run(const std::vector<Object>& inputs, std::vector<Object>& outputs, RunGuard::Poll poll = nullptr);
 
  private:
   Model(const LoadOptions& options)

@@ -4,11 +4,7 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
-#include <mutex>
-#include <optional>
-#include <thread>
-#include <vector>
+#include <memory>
 
 #include "base/parallel.h"
 
@@ -16,34 +12,24 @@ namespace pyinfer {
 
 class ThreadPool final : public Parallel {
  public:
+  // The threads start with the first region, and again with the first region of a forked process.
   explicit ThreadPool(int workers);
   ~ThreadPool() override;
 
   int workers() const override { return workers_; }
+  // Throws Error(kLimit) when the system refuses a thread.
   void run(int64_t n, int64_t grain, Body body) override;
 
  private:
-  struct Region {
-    Body body;
-    int64_t n, grain;
-    std::atomic<int64_t> next{0};
-  };
+  class Crew;  // the threads, and all that they share with the caller
 
-  void start();
-  void work(int worker);
-  static void take_tiles(Region& region, int worker);
+  void prepare_crew(uint64_t generation);
 
   const int workers_;
-  std::mutex busy_;               // held by the caller whose region has the workers
-  uint64_t fork_generation_ = 0;  // threads_ belong to this process only
-  std::vector<std::thread> threads_;
-  std::atomic<uint64_t> epoch_{0};  // one more per region
-  std::atomic<Region*> region_{nullptr};
-  std::atomic<int> inside_{0};  // workers that may still touch the region
-  std::atomic<bool> stop_{false};
-  std::atomic<int> sleeping_{0};
-  std::mutex sleep_mutex_;
-  std::condition_variable wake_;
+  // 0, or 1 + the fork generation of the caller whose region has the workers: a holder of another
+  // generation was left behind by a fork.
+  std::atomic<uint64_t> holder_{0};
+  std::unique_ptr<Crew> crew_;  // touched by the holder alone
 };
 
 // Processors that this process may run on.

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = args.execute(args)
     except BrokenPipeError:
         return 1
-    except (pyinfer.PyInferError, OSError, ValueError) as error:
+    except (pyinfer.PyInferError, OSError, ValueError, MemoryError) as error:
         print(f"pyinfer {args.command}: {error}", file=sys.stderr)
         return 1
     return status

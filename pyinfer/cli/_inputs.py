@@ -129,7 +129,7 @@ def feeds(model: Model, args: argparse.Namespace, batch: int | None = None) -> d
     for spec in model.inputs:
         file = files.get(spec.name, "random")
         if file != "random":
-            values[spec.name] = np.load(file, allow_pickle=False)
+            values[spec.name] = _load(file)
         elif spec.name in shapes:
             values[spec.name] = random_array(spec, shapes[spec.name], rng)
         elif not spec.dtype.startswith("optional("):
@@ -137,6 +137,18 @@ def feeds(model: Model, args: argparse.Namespace, batch: int | None = None) -> d
                 f"no random values for input {spec}: give its shape (--shape {spec.name}=...) or a file"
             )
     return values
+
+
+def _load(file: str) -> Array:
+    """The array in a .npy file."""
+    try:
+        array = np.load(file, allow_pickle=False)
+    except (EOFError, ValueError) as error:
+        raise InvalidInput(f"--input: {file!r} is not a .npy file of numbers: {error}") from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise InvalidInput(f"--input: {file!r} is an archive; expected a .npy file of one array")
+    return array
 
 
 def random_array(spec: TensorSpec, shape: list[int], rng: np.random.Generator) -> Array:

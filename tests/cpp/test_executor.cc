@@ -1,7 +1,9 @@
 // Planning and running small programs built by hand.
 #include <atomic>
 #include <cstdlib>
+#include <fstream>
 #include <new>
+#include <thread>
 
 #include "check.h"
 #include "plan/memory.h"
@@ -62,6 +64,13 @@ Tensor filled(const Shape& shape, float value) {
   return t;
 }
 
+// What this process has in memory now.
+size_t resident_bytes() {
+  size_t total = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> total >> resident;
+  return resident * 4096;
+}
+
 }  // namespace
 
 TEST(warm_static_plan_allocates_nothing) {
@@ -116,6 +125,51 @@ TEST(data_dependent_shapes_cut_the_plan) {
     executor.run({Object::of(t)}, outputs);
     CHECK_EQ(outputs[0].tensor.as<int64_t>()[1], int64_t{nonzero});
     CHECK(outputs[1].tensor.shape() == (Shape{nonzero, 1}));
+  }
+}
+
+// A chain of cuts: what is kept of it must grow with its length, not with the square.
+TEST(a_long_chain_of_cuts_is_planned_or_refused) {
+  for (const int cuts : {3000, 6000}) {
+    Builder b;
+    ValueId v = b.input(DType::kFloat32);
+    for (int i = 0; i < cuts; ++i) v = b.node("NonZero", {v});
+    b.graph.outputs = {v};
+    Limits limits;
+    Serial serial;
+    Executor executor(lower(b.graph, limits, serial), limits, serial);
+    const size_t before = resident_bytes();
+    std::vector<Object> outputs;
+    std::string error;
+    try {
+      executor.run({Object::of(filled({2, 3}, 0.0f))}, outputs);
+    } catch (const Error& e) {
+      CHECK(e.code() == ErrorCode::kLimit);
+      error = e.what();
+    }
+    CHECK_EQ(error.empty(), cuts < 4000);
+    CHECK(resident_bytes() - before < (size_t{1} << 30));
+  }
+}
+
+TEST(values_of_unknown_size_count_against_the_total) {
+  for (const int64_t limit : {12'000, 80'000}) {
+    Builder b;
+    const ValueId x = b.input(DType::kFloat32);
+    for (int i = 0; i < 4; ++i) b.graph.outputs.push_back(b.node("NonZero", {x}));
+    Limits limits;
+    limits.max_total_bytes = limit;
+    Serial serial;
+    Executor executor(lower(b.graph, limits, serial), limits, serial);
+    std::vector<Object> outputs;
+    std::string error;
+    try {
+      executor.run({Object::of(filled({1000}, 1.0f))}, outputs);
+    } catch (const Error& e) {
+      CHECK(e.code() == ErrorCode::kLimit);
+      error = e.what();
+    }
+    CHECK_EQ(error.empty(), limit == 80'000);
   }
 }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 
@@ -59,6 +62,34 @@ def test_same_bits_for_every_thread_count_and_run(name):
     for threads in (1, 2, 4):
         model = pyinfer.load(path, threads=threads)
         results += [next(iter(model.run(feeds).values())).tobytes() for _ in range(2)]
+    assert len(set(results)) == 1
+
+
+def any_batch(path: Path) -> onnx.ModelProto:
+    """The model of one image, made to take any number of them."""
+    model = onnx.load(path)
+    for value in [*model.graph.input, *model.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    del model.graph.value_info[:]
+    shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
+    for tensor in model.graph.initializer:
+        if tensor.name in shapes:
+            dims = onnx.numpy_helper.to_array(tensor).copy()
+            dims[0] = -1
+            tensor.CopyFrom(onnx.numpy_helper.from_array(dims, tensor.name))
+    return model
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v2_int8"])
+def test_same_bits_for_every_batch(name):
+    model = any_batch(zoo_model(name))
+    x = np.random.default_rng(4).standard_normal((4, 3, 224, 224)).astype(np.float32)
+    results = []
+    for threads in (1, 2):
+        loaded = pyinfer.load(model, threads=threads)
+        for batch in (1, 3, 4):
+            parts = [loaded(x[i : i + batch]) for i in range(0, len(x), batch)]
+            results.append(np.concatenate(parts).tobytes())
     assert len(set(results)) == 1
 
 

@@ -1,5 +1,9 @@
 """If, Loop and Scan, with bodies written in ONNX's text form, against plain Python loops."""
 
+import os
+import signal
+import threading
+
 import numpy as np
 import onnx.parser
 import pytest
@@ -142,6 +146,38 @@ def test_loop_without_end_meets_the_limit():
     text = LOOP.format(inputs="", m="", cond="").replace("Gather (x, i)", "ReduceSum <keepdims = 0> (x)")
     with pytest.raises(pyinfer.LimitExceeded, match="max_loop_trips"):
         load(text, limits=pyinfer.Limits(max_loop_trips=100)).run({"x": np.ones(1, np.float32)})
+
+
+NESTED = """
+g (int64 m, float x) => (float y) {
+  go = Constant <value = bool {1}> ()
+  y = Loop (m, go, x) <body = outer (int64 i, bool c, float a) => (bool d, float b) {
+    d = Identity (c)
+    b = Loop (m, c, a) <body = inner (int64 j, bool e, float p) => (bool f, float q) {
+      f = Identity (e)
+      q = Neg (p)
+    }>
+  }>
+}
+"""
+
+
+def test_nested_loops_share_the_limit_of_trips():
+    model = load(NESTED, limits=pyinfer.Limits(max_loop_trips=110))
+    for _ in range(3):  # each run counts anew: 10 + 10 * 10
+        assert model.run({"m": scalar(10), "x": scalar(1, np.float32)})["y"] == 1
+    with pytest.raises(pyinfer.LimitExceeded, match="max_loop_trips=110"):
+        model.run({"m": scalar(11), "x": scalar(1, np.float32)})
+
+
+def test_ctrl_c_ends_a_run():
+    model = load(NESTED, limits=pyinfer.Limits(max_loop_trips=2**62))
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        model.run({"m": scalar(10**9), "x": scalar(1, np.float32)})
+    timer.join()
+    assert model.run({"m": scalar(2), "x": scalar(1, np.float32)})["y"] == 1
 
 
 def test_loop_outputs_of_all_trips_meet_the_memory_limit():

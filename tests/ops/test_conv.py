@@ -71,7 +71,10 @@ def test_conv(case: Any, dtype: Any) -> None:
     attrs = attributes(*geometry)
     results = []
     for constant in [(), (1, 2)]:
-        (y,) = run(node_model("Conv", [x, w, bias], attrs, constant=constant), [x, w, bias], constant)
+        model = node_model("Conv", [x, w, bias], attrs, constant=constant)
+        close(run(model, [x, w, bias], constant)[0], want, np.max(scale, initial=0), dtype)
+        given = [v for i, v in enumerate([x, w, bias]) if i not in constant]
+        y = pyinfer.load(model, disable_passes=["choose_winograd"])(*given)
         close(y, want, scale, dtype)
         results.append(y.tobytes())
     assert results[0] == results[1]
@@ -127,6 +130,56 @@ def test_fused(dtype: Any, shape: Any, outputs: int, groups: int) -> None:
     inputs = [channels_last(x), w, bias, channels_last(z)]
     (last,) = run(node_model("ConvNhwc", inputs, attrs, domain="pyinfer"), inputs)
     assert np.ascontiguousarray(np.moveaxis(last, -1, 1)).tobytes() == y.tobytes()
+
+
+WINOGRAD: list[tuple[Any, ...]] = [
+    ((2, 24, 13, 11), 40, (1, 1, 1, 1)),
+    ((1, 64, 28, 30), 64, (0, 2, 1, 0)),
+    ((3, 33, 17, 9), 17, (2, 2, 2, 2)),
+    ((1, 256, 14, 14), 64, (1, 1, 1, 1)),
+    ((1, 200, 7, 7), 520, (1, 1, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.float32, np.float16, ml_dtypes.bfloat16], ids=lambda d: np.dtype(d).name
+)
+@pytest.mark.parametrize("x_shape,outputs,pads", WINOGRAD, ids=str)
+def test_winograd(x_shape: Any, outputs: int, pads: Any, dtype: Any) -> None:
+    w_shape = (outputs, x_shape[1], 3, 3)
+    geometry = ((1, 1), pads, (1, 1), 1)
+    x, w, bias = rand(5, dtype, x_shape, w_shape, (outputs,))
+    want = conv(x, w, *geometry)
+    (z,) = rand(6, dtype, want.shape)
+    total = want + bias.astype(np.float64).reshape(-1, 1, 1) + z.astype(np.float64)
+    # A tile's errors follow from all that it reads, at the border more than one pixel's own window.
+    scale = np.max(conv(np.abs(x), np.abs(w), *geometry)) + 4
+    attrs = attributes(*geometry) | {"activation": "Relu"}
+    results = []
+    for op, domain, inputs in [
+        ("FusedConv", "com.microsoft", [x, w, bias, z]),
+        ("ConvNhwc", "pyinfer", [channels_last(x), w, bias, channels_last(z)]),
+    ]:
+        model = node_model(op, inputs, attrs, domain=domain, constant=(1, 2))
+        for off in [(), ("choose_winograd",)]:
+            y = pyinfer.load(model, disable_passes=off)(inputs[0], inputs[3])
+            y = np.ascontiguousarray(np.moveaxis(y, -1, 1)) if domain == "pyinfer" else y
+            close(y, np.maximum(total, 0), scale, dtype)
+            results.append(y.tobytes())
+    assert results[:2] == results[2:]
+    if dtype == np.float32:
+        assert results[0] != results[1]  # else nothing was computed another way
+
+
+def test_winograd_on_changing_sizes() -> None:
+    """One model whose sizes call for one algorithm after another gives what a model of each size gives."""
+    x, w = rand(7, np.float32, (1, 64, 40, 40), (64, 64, 3, 3))
+    model = node_model("Conv", [x, w], {"pads": [1, 1, 1, 1]}, constant=(1,))
+    shared = pyinfer.load(model)
+    for size in (40, 1, 3, 40, 5, 8):
+        part = np.ascontiguousarray(x[:, :, :size, :size])
+        assert shared(part).tobytes() == pyinfer.load(model)(part).tobytes()
+        close(shared(part), conv(part, w, (1, 1), (1, 1, 1, 1), (1, 1), 1), np.float64(600), np.float32)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: np.dtype(d).name)

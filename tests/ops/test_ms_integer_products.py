@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pyinfer
-from nodes import assert_same, check, node_model, run
+from nodes import check, node_model, run
 from ort import check_ort
 
 MS = "com.microsoft"
@@ -24,6 +24,11 @@ def quantized(rng, shape, dtype, per_column):
 
 def wide(x, scale, zero):
     return (x.astype(np.int64) - zero.astype(np.int64)).astype(np.float64) * scale
+
+
+def narrow(inputs, weight):
+    """Smaller int8 weights: on a CPU without VNNI, ONNX Runtime saturates sums of two products."""
+    return [x // 3 if i == weight and x.dtype == np.int8 else x for i, x in enumerate(inputs)]
 
 
 SHAPES = [
@@ -54,7 +59,7 @@ def test_matmul_integer_to_float(a_type, b_type, per_column, shapes):
             want = (a.astype(np.float64) @ b.astype(np.float64)) * a_scale * b_scale
         inputs += [bias] if with_bias else []
         expected = (want + (bias if with_bias else 0)).astype(F)
-        got = check(
+        check(
             "MatMulIntegerToFloat",
             inputs,
             domain=MS,
@@ -64,8 +69,7 @@ def test_matmul_integer_to_float(a_type, b_type, per_column, shapes):
             atol=1e-4,
         )
         if b.ndim == 2 and 0 not in a.shape + b.shape:
-            ort = check_ort("MatMulIntegerToFloat", inputs, constant=constant, rtol=1e-5, atol=1e-4)
-            assert_same(got[0], ort[0])
+            check_ort("MatMulIntegerToFloat", narrow(inputs, 1), constant=constant, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("b_type", ["uint8", "int8"])
@@ -85,8 +89,9 @@ def test_dynamic_quantize_matmul(b_type, per_column, shapes):
         inputs = [a, b, b_scale, b_zero, bias]
         check("DynamicQuantizeMatMul", inputs, domain=MS, expected=[want.astype(F)], rtol=1e-5, atol=1e-4)
         if b.ndim == 2 and 0 not in a.shape + b.shape:
+            inputs = narrow(inputs, 1)
             check_ort("DynamicQuantizeMatMul", inputs, constant=[1, 2, 3], rtol=1e-5, atol=1e-4)
-            check_ort("DynamicQuantizeMatMul", [a, b, b_scale], rtol=1e-5, atol=1e-4)
+            check_ort("DynamicQuantizeMatMul", inputs[:3], rtol=1e-5, atol=1e-4)
 
 
 def test_float16_scales():
@@ -122,9 +127,9 @@ def test_qgemm(trans_a, trans_b, types):
                 inputs = [a, a_scale, a_zero, b, b_scale, b_zero, c]
                 y_scale = F(abs(a_scale * b_scale.max()) * 3000)
                 if c is None or c.ndim > 0:
-                    check_ort("QGemm", inputs, attributes, constant=[3, 4, 5], rtol=1e-5, atol=1e-4)
-                    y_zero = integers(rng, (), types[0])
-                    check_ort("QGemm", [*inputs, y_scale, y_zero], attributes, constant=[3])
+                    small, y_zero = narrow(inputs, 3), integers(rng, (), types[0])
+                    check_ort("QGemm", small, attributes, constant=[3, 4, 5], rtol=1e-5, atol=1e-4)
+                    check_ort("QGemm", [*small, y_scale, y_zero], attributes, constant=[3])
                 left, right = a.T if trans_a else a, b.T if trans_b else b
                 sums = (left.astype(np.int64) - a_zero) @ (right.astype(np.int64) - b_zero.astype(np.int64))
                 sums = sums + (0 if c is None else c)

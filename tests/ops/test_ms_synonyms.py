@@ -205,3 +205,39 @@ def test_a_local_function_of_the_same_name_comes_first():
     model = node_model("Gelu", [x], domain=MS)
     model.functions.append(function)
     np.testing.assert_array_equal(run(model, [x])[0], -x)
+
+
+def test_fused_convolution_of_images_with_channels_last():
+    x, w, bias = (RNG.standard_normal(s).astype(F) for s in [(2, 4, 6, 7), (6, 2, 3, 3), (6,)])
+    z = RNG.standard_normal((2, 6, 3, 7)).astype(F)
+    attributes = {"group": 2, "pads": [1, 1, 1, 1], "strides": [2, 1], "activation": "Relu"}
+    want = run(node_model("FusedConv", [x, w, bias, z], attributes, domain=MS), [x, w, bias, z])[0]
+    last = [np.ascontiguousarray(np.moveaxis(v, 1, -1)) for v in (x, z)]
+    inputs = [last[0], w, bias, last[1]]
+    got = run(node_model("NhwcFusedConv", inputs, attributes, domain=MS), inputs)[0]
+    np.testing.assert_allclose(np.moveaxis(got, -1, 1), want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["none", "silu"])
+def test_causal_convolution(activation):
+    for b, c, n, k in [(2, 3, 5, 4), (1, 1, 1, 3)]:
+        x, w, bias, past = (
+            RNG.standard_normal(s).astype(F) for s in [(b, c, n), (c, 1, k), (c,), (b, c, k - 1)]
+        )
+        inputs = [x, w, bias, past]
+        check_ort("CausalConvWithState", inputs, {"activation": activation}, outputs=2, rtol=1e-4, atol=1e-5)
+    with pytest.raises(pyinfer.PyInferError, match="dilation 2"):
+        pyinfer.load(node_model("CausalConvWithState", inputs, {"dilation": 2}, domain=MS, outputs=2))
+
+
+@pytest.mark.parametrize("rule", ["linear", "gated", "delta", "gated_delta"])
+def test_linear_attention(rule):
+    b, n, heads, size, v_size = 2, 4, 2, 4, 6
+    q, k = RNG.standard_normal((2, b, n, heads * size)).astype(F)
+    v = RNG.standard_normal((b, n, heads * v_size)).astype(F)
+    past = RNG.standard_normal((b, heads, size, v_size)).astype(F)
+    decay = -RNG.random((b, n, heads)).astype(F) if "gated" in rule else None
+    beta = RNG.random((b, n, heads)).astype(F) if "delta" in rule else None
+    attributes = {"q_num_heads": heads, "kv_num_heads": heads, "update_rule": rule, "chunk_size": 16}
+    inputs = [q, k / 2, v, past, decay, beta]
+    check_ort("LinearAttention", inputs, attributes, outputs=2, rtol=1e-4, atol=1e-4)

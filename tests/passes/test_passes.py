@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 import pyinfer
+from pass_models import assert_agrees, model_of
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 3, 6, 6)).astype(np.float32)
@@ -17,26 +18,12 @@ def floats(*shape: int) -> np.ndarray:
     return RNG.uniform(0.5, 2, shape).astype(np.float32)
 
 
-def model_of(nodes, inputs, outputs, constants=None) -> onnx.ModelProto:
-    tensors = [numpy_helper.from_array(np.asarray(v), k) for k, v in (constants or {}).items()]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
-        [onnx.ValueInfoProto(name=n) for n in outputs],
-        tensors,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+# Those that come after the passes tested here.
+LATER = ("fuse_gelu", "fuse_hard_swish", "fuse_attention", "channels_last", "fuse_epilogue")
 
 
 def operators(model: onnx.ModelProto, *off: str) -> dict[str, int]:
-    return pyinfer.load(model, disable_passes=off)._core.summary(None)["operators"]
-
-
-def assert_agrees(model: onnx.ModelProto, name: str, *inputs: np.ndarray, tolerance: float = 0) -> None:
-    on = pyinfer.load(model)(*inputs)
-    off = pyinfer.load(model, disable_passes=[name])(*inputs)
-    np.testing.assert_allclose(on, off, rtol=tolerance, atol=tolerance)
+    return pyinfer.load(model, disable_passes=[*off, *LATER])._core.summary(None)["operators"]
 
 
 def test_fold_constants():

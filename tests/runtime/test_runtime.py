@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import threading
+import time
 
 import numpy as np
 import onnx
@@ -62,6 +64,19 @@ def test_a_model_works_after_fork():
     assert os.waitpid(child, 0)[1] == 0
     assert answer == b"1"
     assert np.array_equal(model(x), expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is a POSIX call")
+def test_a_forked_process_may_drop_a_model_without_a_run():
+    model = pyinfer.load(affine_model(), threads=4)
+    model(np.zeros((512, 64), np.float32))
+    time.sleep(0.01)  # the workers sleep by now
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        del model
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_outputs_belong_to_the_caller():
@@ -139,6 +154,36 @@ def test_limits_hold(limit, make):
     limits = pyinfer.Limits(**{limit: 1 << 16 if limit == "max_tensor_bytes" else 1})
     with pytest.raises(pyinfer.LimitExceeded, match=limit):
         pyinfer.load(make(), limits=limits)(np.array([1000, 1000]))
+
+
+def test_a_sequence_that_a_loop_grows_is_bounded():
+    body = helper.make_graph(
+        [helper.make_node("SequenceInsert", ["s", "x"], ["t"]), helper.make_node("Identity", ["c"], ["d"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+            helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("d", TensorProto.BOOL, []),
+            helper.make_tensor_sequence_value_info("t", TensorProto.FLOAT, None),
+        ],
+    )
+    nodes = [
+        helper.make_node("SequenceEmpty", [], ["empty"]),
+        helper.make_node("Loop", ["n", "", "empty"], ["y"], body=body),
+    ]
+    n = helper.make_tensor_value_info("n", TensorProto.INT64, [])
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1000])
+    y = helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [n, x], [y]), opset_imports=[helper.make_opsetid("", 21)]
+    )
+    model = pyinfer.load(model, limits=pyinfer.Limits(max_total_bytes=100_000))
+    assert len(model(np.int64(20), np.ones(1000, np.float32))) == 20
+    with pytest.raises(pyinfer.LimitExceeded, match="max_total_bytes"):
+        model(np.int64(10**6), np.ones(1000, np.float32))
 
 
 def test_the_error_of_a_run_names_the_node():

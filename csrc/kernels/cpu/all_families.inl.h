@@ -19,6 +19,7 @@
 #include "kernels/cpu/resample.inl.h"
 #include "kernels/cpu/roofline.inl.h"
 #include "kernels/cpu/simd/vec.h"
+#include "kernels/cpu/winograd.inl.h"
 #include "kernels/kernel_table.h"
 
 namespace pyinfer {
@@ -44,6 +45,7 @@ constexpr KernelTable make_table(const char* name) {
       .conv_s8 = kConvS8Kernels,
       .quantize = kQuantize,
       .roofline = kRooflineKernels,
+      .winograd = kWinogradKernels,
   };
 }
 

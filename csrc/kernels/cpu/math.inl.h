@@ -140,9 +140,15 @@ inline F32 log1p_unit(F32 t) {
   return log_reduced(f, select(upper, splat(1.0f), zero_f32()));
 }
 
+// Below this the logistic function counts as zero.
+constexpr float kLogisticZero = -88.0f;
+// 1 + exp(-x), for a quotient that is set to zero below kLogisticZero.
+inline F32 logistic_divisor(F32 x) {
+  const ExpReduced e = exp_reduce(at_most(at_least(-x, -87.0f), -kLogisticZero));
+  return fma(exp_polynomial(e.r), exp2_i32(e.n), splat(1.0f));
+}
 inline F32 sigmoid(F32 x) {
-  const F32 e = exp_flush(-abs(x));
-  return select(x < zero_f32(), e, splat(1.0f)) / (splat(1.0f) + e);
+  return select(x < splat(kLogisticZero), zero_f32(), splat(1.0f) / logistic_divisor(x));
 }
 
 // tanh |x| = -m / (2 + m) with m = exp(-2|x|) - 1.
@@ -382,8 +388,9 @@ inline F32 gated(F32 x, F32 gate) {
 inline F32 swish(F32 x, float alpha) {
   return gated(x, sigmoid(x * splat(alpha)));
 }
+// The select also closes the gate of an infinite x.
 inline F32 silu(F32 x) {
-  return gated(x, sigmoid(x));
+  return select(x < splat(kLogisticZero), zero_f32(), x / logistic_divisor(x));
 }
 // x/2 (1 + erf(x / sqrt 2)); -16 stands for all below, where the result is 0.
 inline F32 gelu_erf(F32 x) {

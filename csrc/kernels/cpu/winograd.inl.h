@@ -1,0 +1,369 @@
+// Body of the winograd family (contract: kernels/winograd.h): transforms over 16 channels at a time around
+// the matrix products of the gemm family.
+#pragma once
+
+#include "kernels/cpu/gemm.inl.h"
+#include "kernels/winograd.h"
+
+namespace pyinfer {
+namespace {
+
+// One dimension of the transforms: T inputs or products of points, M outputs.
+template <int M>
+struct WinogradPoints;
+
+template <>
+struct WinogradPoints<2> {  // 0, 1, -1, infinity
+  struct Input {
+    void operator()(const F32* d, F32* r) const {
+      r[0] = d[2] - d[0];
+      r[1] = d[1] + d[2];
+      r[2] = d[2] - d[1];
+      r[3] = d[3] - d[1];
+    }
+  };
+  struct Output {
+    void operator()(const F32* p, F32* y) const {
+      y[0] = p[0] + (p[1] + p[2]);
+      y[1] = (p[1] - p[2]) + p[3];
+    }
+  };
+};
+
+template <>
+struct WinogradPoints<4> {  // 0, a, -a, b, -b, infinity; rows of B^T are the polynomials that vanish at the
+                            // others
+  static constexpr float kA = 0.625f, kB = 1.5f;
+  struct Input {
+    void operator()(const F32* d, F32* r) const {
+      const F32 aabb = splat(kA * kA * kB * kB), sum = splat(kA * kA + kB * kB);
+      r[0] = fma(aabb, d[0], fnma(sum, d[2], d[4]));
+      r[5] = fma(aabb, d[1], fnma(sum, d[3], d[5]));
+      const F32 bb = splat(kB * kB), a = splat(kA);
+      const F32 even_a = fnma(bb, d[2], d[4]), odd_a = fnma(bb, d[1], d[3]);
+      r[1] = fma(a, odd_a, even_a);
+      r[2] = fnma(a, odd_a, even_a);
+      const F32 aa = splat(kA * kA), b = splat(kB);
+      const F32 even_b = fnma(aa, d[2], d[4]), odd_b = fnma(aa, d[1], d[3]);
+      r[3] = fma(b, odd_b, even_b);
+      r[4] = fnma(b, odd_b, even_b);
+    }
+  };
+  struct Output {
+    void operator()(const F32* p, F32* y) const {
+      const F32 even_a = p[1] + p[2], odd_a = p[1] - p[2], even_b = p[3] + p[4], odd_b = p[3] - p[4];
+      y[0] = (p[0] + even_a) + even_b;
+      y[1] = fma(splat(kB), odd_b, splat(kA) * odd_a);
+      y[2] = fma(splat(kB * kB), even_b, splat(kA * kA) * even_a);
+      y[3] = fma(splat(kB * kB * kB), odd_b, fma(splat(kA * kA * kA), odd_a, p[5]));
+    }
+  };
+};
+
+// A block of tiles in scratch: matrix e holds row i of its tile i. Rows and matrices are an odd number of
+// cache lines apart, so that the lines one tile touches do not compete for the same place in the caches.
+struct WinogradMatrices {
+  int64_t row, matrix;  // floats
+  WinogradMatrices(int64_t tiles, int64_t columns)
+      : row((div_up(columns, 16) | 1) * 16), matrix((tiles * row / 16 | 1) * 16) {}
+};
+
+struct WinogradScratch {
+  float *zeros, *input, *products;
+  int64_t floats;
+  WinogradScratch(const ConvArgs& args, int64_t m, int64_t tiles, int64_t panels, void* scratch) {
+    const int64_t points = (m + 2) * (m + 2), channels = args.shape.in_channels;
+    const int64_t zero_floats = div_up(channels, 16) * 16;
+    const int64_t input_floats = points * WinogradMatrices(tiles, channels).matrix;
+    zeros = static_cast<float*>(scratch);
+    input = zeros + zero_floats;
+    products = input + input_floats;
+    floats = zero_floats + input_floats + points * WinogradMatrices(tiles, panels * 16).matrix;
+  }
+};
+
+inline size_t winograd_scratch_bytes(const ConvArgs& args, int64_t m, int64_t tiles, int64_t panels) {
+  return static_cast<size_t>(WinogradScratch(args, m, tiles, panels, nullptr).floats) * sizeof(float);
+}
+
+// Where a tile lies: image, and position of its first output pixel.
+struct WinogradTile {
+  int64_t image, y, x;
+};
+inline WinogradTile winograd_tile_at(const Window& w, int64_t m, int64_t tile) {
+  const int64_t across = div_up(w.output[1], m), each = div_up(w.output[0], m) * across;
+  return {tile / each, tile % each / across * m, tile % across * m};
+}
+inline void advance(const Window& w, int64_t m, WinogradTile& t) {
+  if ((t.x += m) < w.output[1]) return;
+  t.x = 0;
+  if ((t.y += m) < w.output[0]) return;
+  t.y = 0;
+  ++t.image;
+}
+
+// out[e] = point e of B^T d B for `n` channels, 1 <= n <= 16, of the pixels d; `out` is `matrix` floats a
+// step.
+template <int M, bool kWhole>
+inline void transform_channels(const float* const* pixels, int64_t channel, int n, float* out,
+                               int64_t matrix) {
+  constexpr int T = M + 2;
+  const typename WinogradPoints<M>::Input transform;
+  alignas(64) float columns[T * T * 16];
+  for (int x = 0; x < T; ++x) {
+    F32 d[T], r[T];
+#pragma GCC unroll 8
+    for (int y = 0; y < T; ++y) {
+      const float* p = pixels[y * T + x] + channel;
+      d[y] = kWhole ? load(p) : load_n(p, n);
+    }
+    transform(d, r);
+#pragma GCC unroll 8
+    for (int y = 0; y < T; ++y) store(columns + (y * T + x) * 16, r[y]);
+  }
+  for (int y = 0; y < T; ++y) {
+    F32 d[T], r[T];
+#pragma GCC unroll 8
+    for (int x = 0; x < T; ++x) d[x] = load(columns + (y * T + x) * 16);
+    transform(d, r);
+#pragma GCC unroll 8
+    for (int x = 0; x < T; ++x) store(out + x * matrix, r[x]);
+    out += T * matrix;
+  }
+}
+
+template <int M>
+void transform_tiles(const ConvArgs& args, int64_t begin, int64_t end, const WinogradScratch& scratch) {
+  constexpr int T = M + 2;
+  const Window& w = args.shape.window;
+  const int64_t channels = args.shape.in_channels, image_size = w.input[0] * w.input[1] * args.x_stride;
+  const WinogradMatrices to(end - begin, channels);
+  for (int64_t c = 0; c < channels; c += 16) store(scratch.zeros + c, zero_f32());
+  WinogradTile t = winograd_tile_at(w, M, begin);
+  for (int64_t i = 0; i < end - begin; ++i, advance(w, M, t)) {
+    const float* image = args.x + t.image * image_size;
+    const float* pixels[T * T];
+    for (int y = 0; y < T; ++y) {
+      for (int x = 0; x < T; ++x) {
+        const int64_t in_y = t.y - w.pad[0] + y, in_x = t.x - w.pad[1] + x;
+        const bool inside = in_y >= 0 && in_y < w.input[0] && in_x >= 0 && in_x < w.input[1];
+        pixels[y * T + x] = inside ? image + (in_y * w.input[1] + in_x) * args.x_stride : scratch.zeros;
+      }
+    }
+    float* out = scratch.input + i * to.row;
+    int64_t c = 0;
+    for (; c + 16 <= channels; c += 16) transform_channels<M, true>(pixels, c, 16, out + c, to.matrix);
+    if (c < channels)
+      transform_channels<M, false>(pixels, c, static_cast<int>(channels - c), out + c, to.matrix);
+  }
+}
+
+// One panel of a tile's outputs: `columns` channels of rows x across valid pixels.
+struct WinogradOutput {
+  float* y;
+  int64_t y_row, y_stride;  // floats between rows of pixels, and between pixels
+  const float* residual;    // null, or at the tile's first output
+  int64_t residual_row;
+  const float* bias;  // null, or at the panel's first channel
+  int rows, across, columns;
+};
+
+// A^T p A of the products p of one tile and panel, `matrix` floats apart, through the epilogue to Y.
+template <int M, bool kWhole>
+inline void finish_panel(const float* p, int64_t matrix, const WinogradOutput& o, const Epilogue& e) {
+  constexpr int T = M + 2;
+  const typename WinogradPoints<M>::Output transform;
+  alignas(64) float rows[M * T * 16];
+  for (int x = 0; x < T; ++x) {
+    F32 d[T], r[M];
+#pragma GCC unroll 8
+    for (int y = 0; y < T; ++y) d[y] = load(p + (y * T + x) * matrix);
+    transform(d, r);
+#pragma GCC unroll 8
+    for (int y = 0; y < M; ++y) store(rows + (y * T + x) * 16, r[y]);
+  }
+  const auto load_c = [&o](const float* at) { return kWhole ? load(at) : load_n(at, o.columns); };
+  const bool clamped = is_clamp(e);
+  const F32 bias = o.bias != nullptr ? load_c(o.bias) : zero_f32();
+  for (int y = 0; y < o.rows; ++y) {
+    F32 d[T], r[M];
+#pragma GCC unroll 8
+    for (int x = 0; x < T; ++x) d[x] = load(rows + (y * T + x) * 16);
+    transform(d, r);
+    if (o.bias != nullptr) {
+#pragma GCC unroll 8
+      for (int x = 0; x < M; ++x) r[x] = r[x] + bias;
+    }
+    if (o.residual != nullptr) {
+      const float* residual = o.residual + y * o.residual_row;
+#pragma GCC unroll 8
+      for (int x = 0; x < M; ++x) {
+        if (x < o.across) r[x] = r[x] + load_c(residual + x * e.residual_stride);
+      }
+    }
+    if (clamped) {
+      const Clamp clamp(e);
+#pragma GCC unroll 8
+      for (int x = 0; x < M; ++x) r[x] = clamp(r[x]);
+    }
+    float* out = o.y + y * o.y_row;
+#pragma GCC unroll 8
+    for (int x = 0; x < M; ++x) {
+      if (x >= o.across) break;
+      if constexpr (kWhole) {
+        store(out + x * o.y_stride, r[x]);
+      } else {
+        store_n(out + x * o.y_stride, r[x], o.columns);
+      }
+    }
+    if (e.activation > Activation::kClip) activate_rows(out, o.y_stride, o.across, o.columns, e);
+  }
+}
+
+template <int M>
+void finish_tiles(const ConvArgs& args, int64_t begin, int64_t end, int64_t panel_begin, int64_t panel_end,
+                  const WinogradScratch& scratch) {
+  const Window& w = args.shape.window;
+  const Epilogue& e = args.epilogue;
+  const WinogradMatrices from(end - begin, (panel_end - panel_begin) * 16);
+  WinogradTile t = winograd_tile_at(w, M, begin);
+  for (int64_t i = 0; i < end - begin; ++i, advance(w, M, t)) {
+    const int64_t pixel = (t.image * w.output[0] + t.y) * w.output[1] + t.x;
+    WinogradOutput o{.y = nullptr,
+                     .y_row = w.output[1] * args.y_stride,
+                     .y_stride = args.y_stride,
+                     .residual = nullptr,
+                     .residual_row = w.output[1] * e.residual_stride,
+                     .bias = nullptr,
+                     .rows = static_cast<int>(min_of(M, w.output[0] - t.y)),
+                     .across = static_cast<int>(min_of(M, w.output[1] - t.x)),
+                     .columns = 16};
+    for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
+      const int64_t column = panel * 16;
+      o.y = args.y + pixel * args.y_stride + column;
+      if (e.residual != nullptr) o.residual = e.residual + pixel * e.residual_stride + column;
+      if (e.bias != nullptr) o.bias = e.bias + column;
+      o.columns = static_cast<int>(min_of(16, args.shape.out_channels - column));
+      const float* p = scratch.products + i * from.row + (panel - panel_begin) * 16;
+      if (o.columns == 16) {
+        finish_panel<M, true>(p, from.matrix, o, e);
+      } else {
+        finish_panel<M, false>(p, from.matrix, o, e);
+      }
+    }
+  }
+}
+
+inline void winograd_transform(const ConvArgs& args, int64_t m, int64_t begin, int64_t end, void* memory) {
+  const WinogradScratch scratch(args, m, end - begin, 0, memory);
+  if (m == 4) {
+    transform_tiles<4>(args, begin, end, scratch);
+  } else {
+    transform_tiles<2>(args, begin, end, scratch);
+  }
+}
+
+// R rows of a product under one panel: c(r,j) = sum over k of a(r,k) * b(k,j). Each step of k asks for what
+// lies `ahead`, `ahead_step` bytes further on: weights come from memory while the tile computes.
+struct WinogradRows {
+  const float* a;
+  int64_t lda, k;
+  const float* b;
+  float* c;
+  int64_t ldc;
+  const char* ahead;
+  int64_t ahead_step;
+};
+template <int R>
+void winograd_rows(const WinogradRows& t) {
+  F32 acc[R];
+  const float* a[R];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    acc[r] = zero_f32();
+    a[r] = t.a + r * t.lda;
+  }
+  const float* b = t.b;
+  const char* ahead = t.ahead;
+  const int64_t depth = t.k, ahead_step = t.ahead_step;
+  for (int64_t k = 0; k < depth; ++k, b += 16, ahead += ahead_step) {
+    __builtin_prefetch(ahead, 0, 2);
+    const F32 row = load(b);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) acc[r] = fma(splat(a[r][k]), row, acc[r]);
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) store(t.c + r * t.ldc, acc[r]);
+}
+using WinogradRowsFn = void (*)(const WinogradRows&);
+template <int R>
+constexpr void fill_winograd_rows(WinogradRowsFn* rows) {
+  rows[R - 1] = winograd_rows<R>;
+  if constexpr (R > 1) fill_winograd_rows<R - 1>(rows);
+}
+struct WinogradRowsTable {
+  WinogradRowsFn rows[kMaxTileRows] = {};
+  constexpr WinogradRowsTable() { fill_winograd_rows<kMaxTileRows>(rows); }
+};
+constexpr WinogradRowsTable kWinogradRows;
+
+inline void winograd_products(const ConvArgs& args, int64_t m, int64_t tiles, int64_t panel_begin,
+                              int64_t panel_end, void* memory) {
+  const int64_t panels = panel_end - panel_begin, k = args.shape.in_channels;
+  const WinogradScratch scratch(args, m, tiles, panels, memory);
+  const WinogradMatrices from(tiles, k), to(tiles, panels * 16);
+  const int64_t panel_floats = 16 * k, weights_matrix = packed_b_size(k, args.shape.out_channels);
+  const RowSplit split(tiles);
+  const int64_t share = panel_floats * static_cast<int64_t>(sizeof(float)) / split.tiles;
+  const int64_t points = (m + 2) * (m + 2);
+  for (int64_t e = 0; e < points; ++e) {
+    for (int64_t p = 0; p < panels; ++p) {
+      const float* b = args.weights + e * weights_matrix + (panel_begin + p) * panel_floats;
+      // Each tile of rows fetches its share of the panel that comes next.
+      const bool last = p + 1 == panels;
+      const float* next = !last            ? b + panel_floats
+                          : e + 1 < points ? b + weights_matrix - p * panel_floats
+                                           : b;
+      WinogradRows rows{.a = scratch.input + e * from.matrix,
+                        .lda = from.row,
+                        .k = k,
+                        .b = b,
+                        .c = scratch.products + e * to.matrix + p * 16,
+                        .ldc = to.row,
+                        .ahead = reinterpret_cast<const char*>(next),
+                        .ahead_step = share / k};
+      for (int64_t i = 0; i < split.tiles; ++i) {
+        const int height = split.height(i);
+        kWinogradRows.rows[height - 1](rows);
+        rows.a += height * from.row;
+        rows.c += height * to.row;
+        rows.ahead += share;
+      }
+    }
+  }
+}
+
+inline void winograd_finish(const ConvArgs& args, int64_t m, int64_t begin, int64_t end, int64_t panel_begin,
+                            int64_t panel_end, void* memory) {
+  const WinogradScratch scratch(args, m, end - begin, panel_end - panel_begin, memory);
+  if (m == 4) {
+    finish_tiles<4>(args, begin, end, panel_begin, panel_end, scratch);
+  } else {
+    finish_tiles<2>(args, begin, end, panel_begin, panel_end, scratch);
+  }
+}
+
+inline void winograd_run(const ConvArgs& args, int64_t m, int64_t begin, int64_t end, int64_t panel_begin,
+                         int64_t panel_end, void* memory) {
+  winograd_products(args, m, end - begin, panel_begin, panel_end, memory);
+  winograd_finish(args, m, begin, end, panel_begin, panel_end, memory);
+}
+
+constexpr WinogradKernels kWinogradKernels = {
+    .scratch_bytes = winograd_scratch_bytes,
+    .transform = winograd_transform,
+    .run = winograd_run,
+};
+
+}  // namespace
+}  // namespace pyinfer

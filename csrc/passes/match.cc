@@ -1,0 +1,106 @@
+#include "passes/match.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace pyinfer {
+namespace {
+
+const Node* producer_node(const GraphEdit& edit, ValueId id) {
+  const NodeId n = edit.producer(id);
+  return n == kNoNode ? nullptr : &edit.node(n);
+}
+
+using Polynomial = std::vector<double>;
+
+std::optional<Polynomial> times(const Polynomial& a, const Polynomial& b, size_t degree) {
+  if (a.size() + b.size() - 2 > degree) return std::nullopt;
+  Polynomial product(a.size() + b.size() - 1);
+  for (size_t i = 0; i < a.size(); ++i)
+    for (size_t j = 0; j < b.size(); ++j) product[i + j] += a[i] * b[j];
+  return product;
+}
+
+std::optional<Polynomial> polynomial(const GraphEdit& edit, ValueId id, ValueId x, int64_t rank,
+                                     size_t degree, int depth) {
+  if (id == x) return Polynomial{0, 1};
+  if (const auto c = scalar_value(edit, id, rank)) return Polynomial{*c};
+  const Node* node = producer_node(edit, id);
+  if (node == nullptr || depth == 0 || node->inputs.empty()) return std::nullopt;
+  const auto of = [&](size_t i) { return polynomial(edit, node->inputs[i], x, rank, degree, depth - 1); };
+  if (is_op(*node, "Pow") && node->inputs.size() == 2) {
+    const auto exponent = scalar_value(edit, node->inputs[1], rank);
+    if (exponent != 2.0 && exponent != 3.0) return std::nullopt;
+    const auto base = of(0);
+    auto power = base;
+    for (int i = 1; i < *exponent && power; ++i) power = times(*power, *base, degree);
+    return power;
+  }
+  const bool add = is_op(*node, "Add"), sub = is_op(*node, "Sub"), mul = is_op(*node, "Mul"),
+             div = is_op(*node, "Div");
+  if ((!add && !sub && !mul && !div) || node->inputs.size() != 2) return std::nullopt;
+  auto a = of(0), b = a ? of(1) : std::nullopt;
+  if (!b) return std::nullopt;
+  if (mul) return times(*a, *b, degree);
+  if (div) {
+    if (b->size() != 1 || (*b)[0] == 0.0) return std::nullopt;
+    for (double& v : *a) v /= (*b)[0];
+    return a;
+  }
+  a->resize(std::max(a->size(), b->size()));
+  for (size_t i = 0; i < b->size(); ++i) (*a)[i] += sub ? -(*b)[i] : (*b)[i];
+  return a;
+}
+
+void collect_factors(const GraphEdit& edit, ValueId id, int64_t rank, ValueId whole, int depth, Factors& f) {
+  const Node* node = id == whole ? nullptr : producer_node(edit, id);
+  if (const auto c = scalar_value(edit, id, rank)) {
+    f.scale *= *c;
+  } else if (node != nullptr && depth > 0 && is_op(*node, "Mul") && node->inputs.size() == 2) {
+    for (ValueId input : node->inputs) collect_factors(edit, input, rank, whole, depth - 1, f);
+  } else if (node != nullptr && depth > 0 && is_op(*node, "Div") && node->inputs.size() == 2 &&
+             scalar_value(edit, node->inputs[1], rank).value_or(0.0) != 0.0) {
+    f.scale /= *scalar_value(edit, node->inputs[1], rank);
+    collect_factors(edit, node->inputs[0], rank, whole, depth - 1, f);
+  } else {
+    f.values.push_back(id);
+  }
+}
+
+}  // namespace
+
+const Node* producer_of(const GraphEdit& edit, ValueId id, std::string_view op_type) {
+  const Node* node = id == kNoValue ? nullptr : producer_node(edit, id);
+  return node != nullptr && is_op(*node, op_type) ? node : nullptr;
+}
+
+std::optional<double> scalar_value(const GraphEdit& edit, ValueId id, int64_t rank) {
+  if (id == kNoValue) return std::nullopt;
+  const Tensor& t = const_cast<GraphEdit&>(edit).graph().value(id).constant;
+  if (t.empty() || t.count() != 1 || t.shape().rank() > rank) return std::nullopt;
+  switch (t.dtype()) {
+    case DType::kFloat32: return *t.as<float>();
+    case DType::kFloat64: return *t.as<double>();
+    default: return std::nullopt;
+  }
+}
+
+Factors factors(const GraphEdit& edit, ValueId id, int64_t rank, ValueId whole) {
+  Factors f;
+  collect_factors(edit, id, rank, whole, 4, f);
+  return f;
+}
+
+bool is_polynomial(const GraphEdit& edit, ValueId id, ValueId x, int64_t rank,
+                   std::initializer_list<double> coefficients) {
+  auto p = polynomial(edit, id, x, rank, coefficients.size() - 1, 8);
+  if (!p) return false;
+  p->resize(coefficients.size());
+  return std::equal(p->begin(), p->end(), coefficients.begin(), nearly);
+}
+
+bool nearly(double a, double b) {
+  return std::abs(a - b) <= 2e-5 * std::abs(b);
+}
+
+}  // namespace pyinfer

@@ -1,0 +1,188 @@
+// Convolution by minimal filtering against plain loops, on every instruction set this CPU has.
+#include <algorithm>
+#include <cstring>
+
+#include "base/aligned.h"
+#include "check.h"
+#include "kernels/reference/matrix.h"
+#include "matrix_data.h"
+
+namespace pyinfer::test {
+namespace {
+
+struct Options {
+  int64_t x_gap = 0, y_gap = 0;
+  Epilogue epilogue = {};
+  bool bias = true, residual = false, in_place = false;
+};
+
+struct Data {
+  ConvArgs args;
+  int64_t m;
+  std::vector<float> x, weights, packed, bias, residual, y, expected;
+};
+
+ConvShape shape(const Axis& y, const Axis& x, int64_t batch, int64_t in, int64_t out) {
+  return {.window = window({y, x}), .batch = batch, .in_channels = in, .out_channels = out};
+}
+Axis axis(int64_t input, int64_t pad, int64_t pad_end) {
+  return {input, 3, 1, 1, pad, pad_end};
+}
+
+Data make(const ConvShape& s, int64_t m, const Options& o, uint32_t seed) {
+  Random random(seed);
+  Data d;
+  d.m = m;
+  d.args.shape = s;
+  d.args.x_stride = s.in_channels + o.x_gap;
+  d.args.y_stride = s.out_channels + o.y_gap;
+  d.x = random.floats(s.batch * spatial_size(s.window.input, 2) * d.args.x_stride + 1);
+  d.weights = random.floats(s.out_channels * s.in_channels * 9);
+  d.bias = random.floats(s.out_channels);
+  d.residual = random.floats(conv_rows(s) * d.args.y_stride + 1);
+  d.y.assign(d.residual.size(), 777.0f);
+  if (o.in_place) d.y = d.residual;
+  d.expected = d.y;
+  d.packed.resize(packed_winograd_weights_size(s, m));
+  pack_winograd_weights(s, m, d.weights.data(), d.packed.data());
+  d.args.x = d.x.data() + 1;
+  d.args.weights = d.packed.data();
+  d.args.y = d.y.data() + 1;
+  d.args.epilogue = o.epilogue;
+  if (o.bias) d.args.epilogue.bias = d.bias.data();
+  if (o.residual) d.args.epilogue.residual = d.residual.data() + 1;
+  d.args.epilogue.residual_stride = d.args.y_stride;
+  reference::conv(d.args, d.weights.data(), d.expected.data() + 1);
+  if (o.in_place) d.args.epilogue.residual = d.args.y;
+  return d;
+}
+
+void run(const KernelTable& table, Data& d, int64_t tiles, int64_t panels) {
+  const ConvShape& s = d.args.shape;
+  const AlignedBytes scratch(table.winograd.scratch_bytes(d.args, d.m, tiles, panels));
+  std::memset(scratch.data(), 0xff, scratch.size());
+  for (int64_t t = 0; t < winograd_tiles(s, d.m); t += tiles) {
+    const int64_t end = std::min(t + tiles, winograd_tiles(s, d.m));
+    table.winograd.transform(d.args, d.m, t, end, scratch.data());
+    for (int64_t p = 0; p < conv_panels(s); p += panels)
+      table.winograd.run(d.args, d.m, t, end, p, std::min(p + panels, conv_panels(s)), scratch.data());
+  }
+}
+
+void check(const Data& d) {
+  const double tolerance = 2e-6 * (4 + 9 * d.args.shape.in_channels);
+  for (size_t i = 0; i < d.y.size(); ++i) CHECK_NEAR(d.y[i], d.expected[i], tolerance);
+}
+
+TEST(winograd_random_shapes) {
+  Random random(31);
+  const std::vector<Epilogue> acts = all_activations();
+  for (int i = 0; i < 200; ++i) {
+    Axis a[2];
+    for (Axis& axis_of : a) {
+      do {
+        axis_of = axis(random.integer(1, 13), random.integer(0, 2), random.integer(0, 2));
+      } while (axis_of.input + axis_of.pad + axis_of.pad_end < 3);
+    }
+    const ConvShape s = shape(a[0], a[1], random.integer(1, 3), random.integer(1, 70), random.integer(1, 70));
+    Options o{.x_gap = random.integer(0, 1) * 3,
+              .y_gap = random.integer(0, 1) * 2,
+              .epilogue = acts[i % acts.size()],
+              .bias = random.integer(0, 1) == 1,
+              .residual = random.integer(0, 1) == 1};
+    o.in_place = o.residual && random.integer(0, 1);
+    const int64_t tiles = random.integer(1, 30), panels = random.integer(1, 5);
+    for_each_isa([&](const KernelTable& table) {
+      for (int64_t m : {2, 4}) {
+        Data d = make(s, m, o, i);
+        run(table, d, tiles, panels);
+        check(d);
+      }
+    });
+  }
+}
+
+// An output has the same bits however tiles and panels are cut, whatever batch it travels in, and on every
+// instruction set with fused multiply-add.
+TEST(winograd_same_bits) {
+  const int64_t batch = 3;
+  const ConvShape s = shape(axis(11, 1, 1), axis(9, 1, 0), batch, 40, 50);
+  for (int64_t m : {2, 4}) {
+    for (bool in_place : {false, true}) {
+      const Options o{.epilogue = {.activation = Activation::kSilu}, .residual = true, .in_place = in_place};
+      std::vector<float> first;
+      for_each_isa([&](const KernelTable& table) {
+        Data whole = make(s, m, o, 1);
+        run(table, whole, winograd_tiles(s, m), conv_panels(s));
+        check(whole);
+        if (std::string(table.name) != "baseline") {
+          if (first.empty()) first = whole.y;
+          CHECK(std::memcmp(whole.y.data(), first.data(), first.size() * sizeof(float)) == 0);
+        }
+        for (int64_t tiles : {1, 2, 5, 6, 7, 20}) {
+          for (int64_t panels : {1, 2, 3}) {
+            Data cut = make(s, m, o, 1);
+            run(table, cut, tiles, panels);
+            CHECK(std::memcmp(cut.y.data(), whole.y.data(), whole.y.size() * sizeof(float)) == 0);
+          }
+        }
+        Data alone = make(s, m, o, 1);
+        const int64_t x_size = spatial_size(s.window.input, 2) * alone.args.x_stride;
+        const int64_t y_size = spatial_size(s.window.output, 2) * alone.args.y_stride;
+        alone.args.shape.batch = 1;
+        for (int64_t i = 0; i < batch; ++i) {
+          run(table, alone, 4, 2);
+          alone.args.x += x_size;
+          alone.args.y += y_size;
+          alone.args.epilogue.residual += y_size;
+        }
+        CHECK(std::memcmp(alone.y.data(), whole.y.data(), whole.y.size() * sizeof(float)) == 0);
+      });
+    }
+  }
+}
+
+TEST(winograd_tasks_cover_each_output_once) {
+  Random random(8);
+  for (int i = 0; i < 200; ++i) {
+    const ConvShape s = shape(axis(random.integer(1, 60), 1, 1), axis(random.integer(1, 60), 1, 1),
+                              random.integer(1, 4), random.integer(1, 600), random.integer(1, 600));
+    for (int64_t m : {2, 4}) {
+      const WinogradTiling tiling(s, m);
+      int64_t covered = 0;
+      for (int64_t t = 0; t < tiling.count(); ++t) {
+        const int64_t tiles = tiling.tile_end(t) - tiling.tile_begin(t);
+        const int64_t panels = tiling.panel_end(t) - tiling.panel_begin(t);
+        CHECK(tiles > 0 && tiles <= tiling.tile_step && panels > 0 && panels <= tiling.panel_step);
+        CHECK(t == 0 || tiling.block(t) == tiling.block(t - 1) || tiling.block(t) == tiling.block(t - 1) + 1);
+        covered += tiles * panels;
+      }
+      CHECK_EQ(covered, winograd_tiles(s, m) * conv_panels(s));
+    }
+  }
+}
+
+// Which algorithm is chosen depends on neither the batch nor anything but the shapes; small cases stay
+// direct.
+TEST(winograd_choice) {
+  const auto choice = [](int64_t size, int64_t in, int64_t out) {
+    ConvShape s = shape(axis(size, 1, 1), axis(size, 1, 1), 1, in, out);
+    const ConvAlgorithm a = choose_conv_algorithm(s);
+    s.batch = 64;
+    CHECK(choose_conv_algorithm(s) == a);
+    return a;
+  };
+  CHECK(choice(56, 64, 64) == ConvAlgorithm::kWinograd4);
+  CHECK(choice(28, 128, 128) == ConvAlgorithm::kWinograd4);
+  CHECK(choice(14, 256, 256) == ConvAlgorithm::kWinograd4);
+  CHECK(choice(7, 512, 512) == ConvAlgorithm::kWinograd2);
+  CHECK(choice(56, 3, 64) == ConvAlgorithm::kDirect);
+  CHECK(choice(56, 64, 3) == ConvAlgorithm::kDirect);
+  CHECK(choice(1, 512, 512) == ConvAlgorithm::kDirect);
+  ConvShape s = shape(axis(56, 1, 1), axis(56, 1, 1), 1, 64, 64);
+  s.window.stride[1] = 2;
+  CHECK(choose_conv_algorithm(s) == ConvAlgorithm::kDirect);
+}
+
+}  // namespace
+}  // namespace pyinfer::test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -210,7 +211,10 @@ def test_the_kernel_benchmarks_run(tmp_path):
     options = ["--benchmark-max-time=0.001", "--benchmark-min-rounds=1", "--benchmark-warmup=off"]
     arguments = ["-q", "-p", "no:cacheprovider", "-k", chosen, *options, f"--benchmark-json={out}"]
     command = [sys.executable, "-c", code, json.dumps(sys.path), *arguments]
-    done = subprocess.run([*command, *sorted(KERNELS.glob("bench_*.py"))], capture_output=True, text=True)
+    # In a worker of pytest-xdist the benchmarks would be off.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    files = sorted(KERNELS.glob("bench_*.py"))
+    done = subprocess.run([*command, *files], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout
     benchmarks = json.loads(out.read_text())["benchmarks"]
     assert len({benchmark["fullname"].split("::")[0] for benchmark in benchmarks}) == 5

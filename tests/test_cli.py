@@ -1,6 +1,7 @@
 """The command line."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -28,9 +29,11 @@ def test_demo(capsys):
     assert "same bits yes" in printed
 
 
-def test_python_dash_m():
+def test_python_dash_m(tmp_path):
+    # From another folder: `-m` would find the sources of a checkout before the installed package.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     command = [sys.executable, "-m", "pyinfer", "--version"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert re.fullmatch(r"pyinfer \d+\.\d+\.\d+\n", done.stdout)
 
 

@@ -117,11 +117,12 @@ def chosen(names: str | None) -> list[Entry]:
 def run(args: argparse.Namespace) -> int:
     """Measure; 1 when pyinfer fails on a model or gives other outputs than the reference."""
     engines = ["pyinfer", *(name.strip() for name in args.vs.split(",") if name.strip())]
+    entries = chosen(args.models)
     bench.check_installed(engines)
     threads = [int(part) for part in args.threads.split(",")]
     rows: list[dict[str, Any]] = []
     settings = bench.Settings(rounds=args.rounds, cold_rounds=args.cold_rounds)
-    for entry in chosen(args.models):
+    for entry in entries:
         path = entry.find()
         if path is None:
             print(f"{entry.name}: its package is not installed (see PYINFER_MODEL_PACKAGES)", file=sys.stderr)

@@ -345,10 +345,13 @@ void ChannelsLast::resize(NodeId n) {
     if (!axes) return;
     edit_.node(n).attributes["axes"] = Attribute{*axes};
   } else {
+    for (size_t i : {2u, 3u})
+      if (const Tensor* t = constant_input(edit_, edit_.node(n), i);
+          t != nullptr && t->shape() != Shape{static_cast<int64_t>(perm.size())})
+        return;
     for (size_t i : {2u, 3u}) {
       if (!has_input(edit_.node(n), i)) continue;
       const Tensor* t = constant_input(edit_, edit_.node(n), i);
-      if (t != nullptr && t->shape() != Shape{static_cast<int64_t>(perm.size())}) return;
       // What is no constant is a small vector, gathered while planning.
       edit_.set_input(n, i,
                       t ? edit_.add_constant(picked(*t, perm))

@@ -1,8 +1,9 @@
 // x * hard_sigmoid(x) with alpha = 1/6 and beta = 1/2, and x * clip(x + 3, 0, 6) / 6, are HardSwish(x).
-#include <cmath>
+#include <algorithm>
 
 #include "passes/match.h"
 #include "passes/pass.h"
+#include "passes/shape_facts.h"
 
 namespace pyinfer {
 namespace {
@@ -14,16 +15,17 @@ NodeId gate_of(const GraphEdit& edit, NodeId mul, size_t i, std::string_view op_
   return g != kNoNode && is_op(edit.node(g), op_type) && edit.only_reader(gate) == mul ? g : kNoNode;
 }
 
-bool near(std::optional<float> v, double expected) {
-  return v && std::abs(*v - expected) <= 1e-6 * std::abs(expected);
+// Whether `id` is a constant near `expected` that changes no shape of `rank` dimensions.
+bool is_near(const GraphEdit& edit, ValueId id, int64_t rank, double expected) {
+  const auto v = scalar_value(edit, id, rank);
+  return v && nearly(*v, expected);
 }
 
-// The scalar constant that `node` combines with `x`, when it does nothing else.
-std::optional<float> scalar_beside(const GraphEdit& edit, const Node& node, ValueId x) {
-  if (node.inputs.size() != 2) return std::nullopt;
+// Whether `node` combines `x` with such a constant, and does nothing else.
+bool is_near_beside(const GraphEdit& edit, const Node& node, ValueId x, int64_t rank, double expected) {
+  if (node.inputs.size() != 2) return false;
   const size_t at = node.inputs[0] == x ? 1 : 0;
-  if (node.inputs[1 - at] != x) return std::nullopt;
-  return scalar<float>(constant_input(edit, node, at));
+  return node.inputs[1 - at] == x && is_near(edit, node.inputs[at], rank, expected);
 }
 
 void become(GraphEdit& edit, NodeId n, ValueId x) {
@@ -41,7 +43,7 @@ bool hard_swish(GraphEdit& edit, NodeId n) {
     if (g == kNoNode || edit.node(g).inputs[0] != x) continue;
     const auto *alpha = attribute<float>(edit.node(g), "alpha"),
                *beta = attribute<float>(edit.node(g), "beta");
-    if (!near(alpha ? *alpha : 0.2f, 1.0 / 6.0) || !near(beta ? *beta : 0.5f, 0.5)) continue;
+    if (!nearly(alpha ? *alpha : 0.2f, 1.0 / 6.0) || !nearly(beta ? *beta : 0.5f, 0.5)) continue;
     become(edit, n, x);
     edit.remove_node(g);
     return true;
@@ -50,24 +52,22 @@ bool hard_swish(GraphEdit& edit, NodeId n) {
 }
 
 // n is Div(_, 6) or Mul(_, 1/6) of Mul(x, Clip(x + 3, 0, 6)).
-bool clipped_hard_swish(GraphEdit& edit, NodeId n) {
+bool clipped_hard_swish(GraphEdit& edit, const ShapeFacts& facts, NodeId n) {
   const bool div = is_op(edit.node(n), "Div");
   const ValueId product = edit.node(n).inputs[0];
-  const auto factor = scalar<float>(constant_input(edit, edit.node(n), 1));
   const NodeId mul = edit.producer(product);
-  if (mul == kNoNode || !is_op(edit.node(mul), "Mul") || edit.only_reader(product) != n ||
-      !near(factor, div ? 6.0 : 1.0 / 6.0))
-    return false;
+  if (mul == kNoNode || !is_op(edit.node(mul), "Mul") || edit.only_reader(product) != n) return false;
   for (size_t i : {0u, 1u}) {
     const ValueId x = edit.node(mul).inputs[1 - i];
     const NodeId clip = gate_of(edit, mul, i, "Clip");
-    if (clip == kNoNode) continue;
+    const int64_t rank = std::max(facts.rank(x), 0);
+    if (clip == kNoNode || !is_near(edit, edit.node(n).inputs[1], rank, div ? 6.0 : 1.0 / 6.0)) continue;
     const auto low = scalar<float>(constant_input(edit, edit.node(clip), 1)),
                high = scalar<float>(constant_input(edit, edit.node(clip), 2));
     const ValueId sum = edit.node(clip).inputs[0];
     const NodeId add = edit.producer(sum);
     if (low != 0.0f || high != 6.0f || add == kNoNode || !is_op(edit.node(add), "Add") ||
-        edit.only_reader(sum) != clip || !near(scalar_beside(edit, edit.node(add), x), 3.0))
+        edit.only_reader(sum) != clip || !is_near_beside(edit, edit.node(add), x, rank, 3.0))
       continue;
     become(edit, n, x);
     for (NodeId gone : {mul, clip, add}) edit.remove_node(gone);
@@ -78,12 +78,13 @@ bool clipped_hard_swish(GraphEdit& edit, NodeId n) {
 
 }  // namespace
 
-void fuse_hard_swish(GraphEdit& edit, const PassContext&) {
+void fuse_hard_swish(GraphEdit& edit, const PassContext& ctx) {
+  const ShapeFacts facts(edit, !ctx.subgraph);
   for (NodeId n = 0; n < edit.num_nodes(); ++n) {
     if (edit.removed(n)) continue;
     const Node& node = edit.node(n);
     if ((!is_op(node, "Mul") && !is_op(node, "Div")) || node.inputs.size() != 2) continue;
-    if (clipped_hard_swish(edit, n) || is_op(edit.node(n), "Div")) continue;
+    if (clipped_hard_swish(edit, facts, n) || is_op(edit.node(n), "Div")) continue;
     hard_swish(edit, n);
   }
 }

@@ -114,7 +114,7 @@ DimTerm window_dim(Rule& r, DimTerm x, int64_t kernel, int64_t stride, int64_t d
 }
 
 // Spatial dimensions from `first` on; kernel of `size`.
-bool window(Rule& r, const DimTerms& x, size_t first, const std::vector<int64_t>& kernel, DimTerms& out) {
+void window(Rule& r, const DimTerms& x, size_t first, const std::vector<int64_t>& kernel, DimTerms& out) {
   const size_t n = kernel.size();
   const auto strides = r.attr_ints("strides", n, 1), dilations = r.attr_ints("dilations", n, 1);
   const auto pads = r.attr_ints("pads", 2 * n, 0);
@@ -123,7 +123,6 @@ bool window(Rule& r, const DimTerms& x, size_t first, const std::vector<int64_t>
   for (size_t d = 0; d < n; ++d)
     out.push_back(window_dim(r, x[first + d], kernel[d], strides[d], dilations[d],
                              valid ? 0 : pads[d] + pads[n + d], same, r.attr("ceil_mode", 0) != 0));
-  return true;
 }
 
 Maybe conv(Rule& r) {

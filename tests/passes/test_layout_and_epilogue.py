@@ -191,6 +191,20 @@ def test_gates_that_are_read_elsewhere_or_have_other_factors_stay():
         assert_agrees(model, {"x": normal(1, 6, 4, 4)}, "fuse_hard_swish")
 
 
+@pytest.mark.parametrize("at", ["three", "sixth"])
+def test_factors_that_add_dimensions_stay(at):
+    nodes = [
+        node("Add", "x three", "a"),
+        node("Clip", "a zero six", "s"),
+        node("Mul", "x s", "p"),
+        node("Mul", "p sixth", "y"),
+    ]
+    constants = SCALARS | {at: SCALARS[at].reshape(1, 1, 1)}
+    model = model_of(nodes, {"x": [2, 3]}, "y", constants)
+    assert pyinfer.load(model)(normal(2, 3)).shape == (1, 2, 3)
+    assert_agrees(model, {"x": normal(2, 3)}, "fuse_hard_swish")
+
+
 @pytest.mark.parametrize("shape", [[2, 3, 8, 8], ["n", 3, "h", "w"]])
 def test_residuals_ride_on_the_convolution(shape):
     nodes = [

@@ -163,6 +163,7 @@ inline void conv_run(const ConvArgs& args, int64_t row_begin, int64_t row_end, i
                           .panel_stride = k * 16,
                           .c = product.c,
                           .ldc = product.ldc,
+                          .finish = chain + step == chains,
                           .epilogue = &product.epilogue},
                          [&](int, int64_t first) { return table + first * plan.segments; });
       }

@@ -138,6 +138,7 @@ inline void conv_transpose_phase(const ConvArgs& args, TransposeLine line, int64
                                        .panel_stride = taps * channels * 16,
                                        .c = product.c + row0 * args.y_stride,
                                        .ldc = args.y_stride * stride,
+                                       .finish = true,
                                        .epilogue = &e},
                                       [&](int, int64_t at) { return table + at * taps; });
                    });

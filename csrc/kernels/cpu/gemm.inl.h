@@ -38,6 +38,7 @@ inline void gemm_run(const GemmArgs& args, int64_t row_begin, int64_t row_end, i
                         .panel_stride = args.k * 16,
                         .c = args.c,
                         .ldc = args.ldc,
+                        .finish = chain + step == chains,
                         .epilogue = &args.epilogue},
                        [&](int height, int64_t first) {
                          const float* a = args.a + (row + first) * args.lda;

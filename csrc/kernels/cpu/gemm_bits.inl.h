@@ -63,6 +63,7 @@ void gemm_bits_block(const GemmBitsArgs& args, int64_t row, int64_t rows, int64_
                       .panel_stride = 0,  // the one panel
                       .c = args.c,
                       .ldc = args.ldc,
+                      .finish = chain + 1 == depth.chains(),
                       .epilogue = &args.epilogue},
                      [&](int height, int64_t first) {
                        const float* a = args.a + (row + first) * args.lda;

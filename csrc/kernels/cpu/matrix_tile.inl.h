@@ -214,6 +214,7 @@ struct MatrixBlock {
   int64_t panel_stride;
   float* c;  // the whole matrix
   int64_t ldc;
+  bool finish;               // the chains end with the last one
   const Epilogue* epilogue;  // of the whole matrix
 };
 
@@ -222,33 +223,34 @@ inline void prefetch_lines(const void* panel, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) __builtin_prefetch(static_cast<const char*>(panel) + i * 64, 0, 2);
 }
 
-// All chains of a tile one after another, `table` being the pointers of its rows.
-inline void run_chains(const MatrixBlock& m, MatrixTile tile, int level, int height,
-                       const float* const* table) {
+// All chains of a tile one after another: `tile` holds what they share, `table` the pointers of its rows, b
+// and c the first chain's panel and the tile in C. (A copy of the tile would wait for its stores.)
+inline void run_chains(const MatrixBlock& m, MatrixTile& tile, int level, int height,
+                       const float* const* table, const float* b, float* c) {
   const Depth& d = m.depth;
   const MatrixTileFn run = kMatrixTiles.tiles[level][height - 1];
-  const float* b = tile.b;
-  float* c = tile.c;
   // Sums between two chains of one call, where C may still be needed for its old values.
   alignas(64) float sums[kAccumulators * 16];
+  const int64_t sums_stride = int64_t{16} << level;
+  tile.partial = m.chain_begin > 0 ? c : nullptr;
+  tile.ld_partial = m.ldc;
+  const bool pieces = d.segments == 1;
   for (int64_t chain = m.chain_begin; chain < m.chain_end; ++chain) {
-    const bool last = chain + 1 == m.chain_end, pieces = d.segments == 1;
+    const bool last = chain + 1 == m.chain_end;
     const int64_t segment = pieces ? 0 : chain * d.chain_segments,
                   offset = pieces ? chain * d.chain_length : 0;
     tile.a = table + segment * height;
     tile.a_offset = m.a_offset + offset;
     tile.segments = min_of(d.chain_segments, d.segments - segment);
     tile.segment_length = min_of(d.chain_length, d.segment_length - offset);
-    tile.b = b + (d.first_k(chain) - d.first_k(m.chain_begin)) * 16;
-    if (chain > 0) {
-      const bool first = chain == m.chain_begin;
-      tile.partial = first ? c : sums;
-      tile.ld_partial = first ? m.ldc : int64_t{16} << level;
-    }
+    tile.b = b;
     tile.c = last ? c : sums;
-    tile.ldc = last ? m.ldc : int64_t{16} << level;
-    tile.finish = chain + 1 == d.chains();
+    tile.ldc = last ? m.ldc : sums_stride;
+    tile.finish = last && m.finish;
     run(tile);
+    tile.partial = sums;
+    tile.ld_partial = sums_stride;
+    b += tile.segments * tile.segment_length * 16;
   }
 }
 
@@ -268,13 +270,14 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
     const int level = kMatrixTiles.level(split.max_height(), m.panel_end - panel);
     panels = 1 << level;
     const int64_t column = panel * 16;
+    const float* b = m.b + panel * m.panel_stride;
     const float* next =
         share > 0 && panel + panels < m.panel_end ? m.b + (panel + panels) * m.panel_stride : nullptr;
     MatrixTile tile{.a = nullptr,
                     .a_offset = 0,
                     .segments = 0,
                     .segment_length = 0,
-                    .b = m.b + panel * m.panel_stride,
+                    .b = nullptr,
                     .panel_stride = m.panel_stride,
                     .partial = nullptr,
                     .ld_partial = 0,
@@ -291,10 +294,9 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
       const int64_t first = split.first(i);
       const int64_t row = m.row + first;
       if (next != nullptr) prefetch_lines(next, i * share, min_of((i + 1) * share, lines));
-      tile.c = m.c + row * m.ldc + column;
       if (e.bias != nullptr && e.bias_per_row) tile.bias = e.bias + row;
       if (e.residual != nullptr) tile.residual = e.residual + row * e.residual_stride + column;
-      run_chains(m, tile, level, height, tile_rows(height, first));
+      run_chains(m, tile, level, height, tile_rows(height, first), b, m.c + row * m.ldc + column);
     }
   }
 }

@@ -12,6 +12,7 @@
 #include "graph/graph.h"
 #include "onnx/importer.h"
 #include "runtime/executor.h"
+#include "runtime/lower.h"
 #include "runtime/thread_pool.h"
 
 namespace pyinfer {
@@ -72,7 +73,9 @@ class Model {
  private:
   Model(const LoadOptions& options)
       : limits_(options.limits), pool_(options.threads > 0 ? options.threads : available_processors()) {}
-  void build(const onnx::ModelProto& proto, const onnx::DataSource& source, const LoadOptions& options);
+  // The graph after the passes.
+  Graph read(const onnx::ModelProto& proto, const onnx::DataSource& source, const LoadOptions& options);
+  void build(Graph graph, const ReleaseConstant& release);
   void check(const std::vector<Object>& inputs) const;
 
   Limits limits_;

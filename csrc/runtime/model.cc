@@ -61,7 +61,7 @@ std::unique_ptr<Model> Model::load_file(const std::string& path, const LoadOptio
   std::unique_ptr<Model> model(new Model(options));
   const onnx::ModelProto proto = onnx::parse_model(file->bytes(), model->limits_);
   onnx::ExternalData external(onnx::ExternalData::folder_of(path), options.external_data_root);
-  Graph graph = model->read(proto, {model->limits_, file, &external}, options);
+  Graph graph = model->read(proto, {model->limits_, file, &external, file.get()}, options);
   // What passes have read and replaced would stay in memory beside what took its place.
   file->release(file->bytes().data(), file->bytes().size());
   external.release();

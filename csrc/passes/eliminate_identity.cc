@@ -27,7 +27,8 @@ bool is_false(const Tensor* t) {
   return t != nullptr && t->dtype() == DType::kBool && t->count() == 1 && !*t->as<bool>();
 }
 
-// A Transpose whose perm cannot fit is left for the operator to refuse; where that is certain now, so is this.
+// A Transpose whose perm cannot fit is left for the operator to refuse; where that is certain now, so is
+// this.
 bool keeps_order_of(const Node& node, int rank) {
   const auto* perm = permutation(node);
   if (perm == nullptr || rank < 0) return false;
@@ -48,7 +49,8 @@ bool passes_on(const GraphEdit& edit, const ShapeFacts& facts, const Node& node)
   if (is_op(node, "Sum") || is_op(node, "Max") || is_op(node, "Min") || is_op(node, "Mean"))
     return node.inputs.size() == 1;
   if (is_op(node, "Pad")) return all_zero(constant_input(edit, node, 1));
-  if (is_op(node, "Mul") || is_op(node, "Div")) return is_one(edit, node, 1, std::max(facts.rank(node.inputs[0]), 0));
+  if (is_op(node, "Mul") || is_op(node, "Div"))
+    return is_one(edit, node, 1, std::max(facts.rank(node.inputs[0]), 0));
   return false;
 }
 

@@ -65,8 +65,9 @@ bool clipped_hard_swish(GraphEdit& edit, const ShapeFacts& facts, NodeId n) {
     const auto bounds = clip_bounds(edit, edit.node(clip));
     const ValueId sum = edit.node(clip).inputs[0];
     const NodeId add = edit.producer(sum);
-    if (!bounds || bounds->low != 0.0f || bounds->high != 6.0f || add == kNoNode || !is_op(edit.node(add), "Add") ||
-        edit.only_reader(sum) != clip || !is_near_beside(edit, edit.node(add), x, rank, 3.0))
+    if (!bounds || bounds->low != 0.0f || bounds->high != 6.0f || add == kNoNode ||
+        !is_op(edit.node(add), "Add") || edit.only_reader(sum) != clip ||
+        !is_near_beside(edit, edit.node(add), x, rank, 3.0))
       continue;
     become(edit, n, x);
     for (NodeId gone : {mul, clip, add}) edit.remove_node(gone);

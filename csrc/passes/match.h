@@ -38,11 +38,13 @@ inline bool has_input(const Node& node, size_t i) {
   return i < node.inputs.size() && node.inputs[i] != kNoValue;
 }
 
-// The attribute "perm", when it is a permutation; else nullptr. Whether it fits its input is another question.
+// The attribute "perm", when it is a permutation; else nullptr. Whether it fits its input is another
+// question.
 const std::vector<int64_t>* permutation(const Node& node);
 bool keeps_order(const std::vector<int64_t>& perm);
 
-// The bounds of a Clip of float32, infinite where it has none; nothing when they are no constants of that type.
+// The bounds of a Clip of float32, infinite where it has none; nothing when they are no constants of that
+// type.
 struct ClipBounds {
   float low, high;
 };

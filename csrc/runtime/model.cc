@@ -64,14 +64,17 @@ std::unique_ptr<Model> Model::load_file(const std::string& path, const LoadOptio
 void Model::build(const onnx::ModelProto& proto, const onnx::DataSource& source, const LoadOptions& options) {
   const RunGuard guard(nullptr);  // of the loops that constant folding runs
   info_ = info_of(proto);
-  Graph graph = onnx::import_graph(proto, source);
+  Problems problems;
+  Graph graph = onnx::import_graph(proto, source, problems);
   // Names and declared dimensions as in the file: passes may replace the values behind them.
   const std::vector<ValueSpec> declared = specs(graph, graph.outputs);
   inputs_ = specs(graph, graph.inputs);
-  run_passes(graph, {{options.disabled_passes.begin(), options.disabled_passes.end()}, limits_});
+  // Around a node that is missing, passes would remove others that are to be named.
+  if (problems.count() == 0)
+    run_passes(graph, {{options.disabled_passes.begin(), options.disabled_passes.end()}, limits_});
   dump_ = pyinfer::dump(graph);
   summary_ = summarize(graph);
-  Program program = lower(graph, limits_, pool_);
+  Program program = lower(graph, limits_, pool_, std::move(problems));
   outputs_ = declared;
   for (size_t i = 0; i < outputs_.size(); ++i) outputs_[i].type = graph.value(graph.outputs[i]).type;
   executor_ = std::make_unique<Executor>(std::move(program), limits_, pool_);

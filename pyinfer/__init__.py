@@ -6,7 +6,6 @@
 """
 
 from pyinfer._core import (
-    Cancelled,
     InternalError,
     InvalidInput,
     InvalidModel,
@@ -26,7 +25,6 @@ from pyinfer.model import Model, load
 __version__ = "0.1.0"
 
 __all__ = [
-    "Cancelled",
     "InternalError",
     "InvalidInput",
     "InvalidModel",

@@ -95,6 +95,8 @@ def output_converter(type_: Type) -> Callable[[object], object] | None:
 
 
 def _tensor(value: object, element: Element, where: str) -> Array:
+    if type(value) is not np.ndarray and _has_mask(value):
+        _reject(where, "masked elements have no value to compute with; replace them with .filled(value)")
     if element.name == "string":
         return _strings(value, where)
     if isinstance(value, np.ndarray):
@@ -106,6 +108,13 @@ def _tensor(value: object, element: Element, where: str) -> Array:
     else:
         array = _as_array(value, where)
     return _carried(array, element, where)
+
+
+def _has_mask(value: object) -> bool:
+    """Whether an array, or one in a list, has masked elements: np.asarray would drop the mask."""
+    if isinstance(value, (list, tuple)):
+        return any(isinstance(item, (list, tuple, np.ma.MaskedArray)) and _has_mask(item) for item in value)
+    return isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value)
 
 
 def _as_array(value: object, where: str, dtype: type[object] | None = None) -> Array:

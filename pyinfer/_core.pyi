@@ -27,7 +27,6 @@ class UnsupportedModel(PyInferError): ...
 class InvalidInput(PyInferError, ValueError): ...
 class LimitExceeded(PyInferError): ...
 class ModelIOError(PyInferError, OSError): ...
-class Cancelled(PyInferError): ...
 class InternalError(PyInferError): ...
 
 class Limits:
@@ -52,16 +51,16 @@ class Limits:
         max_nesting_depth: int = ...,
     ) -> None: ...
 
+def load_model(
+    source: str | bytes,
+    *,
+    threads: int,
+    limits: Limits | None,
+    disabled_passes: list[str],
+    external_data_root: str | None,
+) -> ModelCore: ...
+
 class ModelCore:
-    def __init__(
-        self,
-        source: str | bytes,
-        *,
-        threads: int,
-        limits: Limits | None,
-        disabled_passes: list[str],
-        external_data_root: str | None,
-    ) -> None: ...
     @property
     def inputs(self) -> list[tuple[str, str, list[int | str | None] | None]]: ...
     @property

@@ -10,7 +10,7 @@ from typing import Any, Protocol, SupportsIndex
 import numpy as np
 
 from pyinfer._coerce import check_shape, checked_shape, output_converter, to_core
-from pyinfer._core import InvalidInput, InvalidModel, Limits, ModelCore, pass_names
+from pyinfer._core import InvalidInput, InvalidModel, Limits, ModelCore, load_model, pass_names
 from pyinfer._types import TensorSpec, Type, parse_type
 
 _MOST_THREADS = 1024
@@ -87,7 +87,7 @@ def load(
     if root is not None and not isinstance(root, (str, bytes, os.PathLike)):
         raise InvalidInput(f"external_data_root: expected a path or None, got {type(root).__name__}")
     source, origin = _source(model)
-    core = ModelCore(
+    core = load_model(
         source,
         threads=_threads(threads),
         limits=limits,

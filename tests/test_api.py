@@ -1,5 +1,6 @@
 """pyinfer.load and Model, from the outside."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -238,3 +239,17 @@ def test_summary_and_dump(model):
 
 def test_supported_operators():
     assert ("", "Identity") in {(domain, name) for domain, name, _ in pyinfer.supported_operators()}
+
+
+def test_a_core_model_cannot_be_made_without_a_model():
+    core = pyinfer.load(identity())._core
+    for make in (
+        type(core),
+        lambda: type(core).__new__(type(core)),
+        lambda: type(core).__base__.__new__(type(core)),
+        lambda: object.__new__(type(core)),
+        lambda: type("Sub", (type(core),), {})(),
+        lambda: copy.copy(core),
+    ):
+        with pytest.raises(TypeError):
+            make()

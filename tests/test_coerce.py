@@ -32,6 +32,29 @@ def misaligned(array):
     return view
 
 
+MASKED = np.ma.masked_array([[1.0, 2.0]], mask=[[False, True]], dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("value", "element"),
+    [
+        (MASKED, "float"),
+        (MASKED[0, 1], "float"),
+        ([0.5, np.ma.masked], "float"),
+        ([[0.5, 1.5], MASKED[0]], "float"),
+        (np.ma.masked_array(["a", "b"], mask=[True, False]), "string"),
+    ],
+)
+def test_masked_elements_are_refused(value, element):
+    with pytest.raises(InvalidInput, match=r"input 'x': masked elements.*\.filled\("):
+        tensor(value, element)
+
+
+def test_a_masked_array_without_masked_elements_is_an_array():
+    np.testing.assert_array_equal(tensor(MASKED[:, :1]), [[1]])
+    np.testing.assert_array_equal(tensor(MASKED.filled(7)), [[1, 7]])
+
+
 @given(
     array=hnp.arrays(
         np.float32,

@@ -143,7 +143,6 @@ def test_function_replaces_an_operator_of_that_name():
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("(a) => (b) { b = local.F (a) }", "deeper than"),
         ("(a) => (b) { c = Neg (a) }", "none of its nodes"),
         ("(a) => (b) { b = Neg (nowhere) }", "'nowhere' is not defined"),
         ("(a) => (b) { a = Neg (a)  b = Neg (a) }", "defined twice"),
@@ -166,3 +165,24 @@ def test_exponential_inlining_meets_the_limit():
             "g (float[N] x) => (float[N] y) { y = local.F29 (x) } " + functions,
             limits=pyinfer.Limits(max_nodes=10_000),
         )
+
+
+def test_a_function_that_calls_itself_is_named():
+    itself = """
+    g (float[N] x) => (float[N] y) { y = local.F (x) }
+    FUNCTION F (a) => (b) { b = local.F (a) }"""
+    with pytest.raises(pyinfer.InvalidModel) as caught:
+        load(itself)
+    assert str(caught.value) == (
+        "F: F: function 'F' of domain 'local' calls itself; ONNX functions cannot be recursive"
+    )
+    in_a_branch = """
+    g (float[N] x, bool c) => (float[N] y) { y = local.F (x, c) }
+    FUNCTION F (a, c) => (b) { b = local.G (a, c) }
+    FUNCTION G (a, c) => (b) {
+      b = If (c) <then_branch = t () => (u) { u = local.F (a, c) }, else_branch = e () => (v) { v = Neg (a) }>
+    }"""
+    with pytest.raises(
+        pyinfer.InvalidModel, match=r"^F: G: If: F: function 'F' of domain 'local' calls itself"
+    ):
+        load(in_a_branch)

@@ -53,7 +53,7 @@ def test_all_names_exist():
 
 
 def test_errors_have_one_base_and_the_builtin_ones():
-    for name in ("InvalidModel", "UnsupportedModel", "LimitExceeded", "Cancelled", "InternalError"):
+    for name in ("InvalidModel", "UnsupportedModel", "LimitExceeded", "InternalError"):
         assert issubclass(getattr(pyinfer, name), pyinfer.PyInferError)
     assert issubclass(pyinfer.InvalidInput, ValueError)
     assert issubclass(pyinfer.ModelIOError, OSError)

@@ -19,7 +19,7 @@ using namespace pyinfer;
 namespace {
 
 struct Exceptions {
-  py::object base, invalid_model, unsupported, invalid_input, limit, io, cancelled, internal;
+  py::object base, invalid_model, unsupported, invalid_input, limit, io, internal;
 };
 Exceptions* g_exceptions = nullptr;  // lives as long as the process
 
@@ -45,7 +45,6 @@ void register_exceptions(py::module_& m) {
   e->limit = make_exception(m, "LimitExceeded", base, "A limit of pyinfer.Limits would be exceeded.");
   e->io = make_exception(m, "ModelIOError", py::make_tuple(e->base, builtin(PyExc_OSError)),
                          "A file cannot be read. Also an OSError.");
-  e->cancelled = make_exception(m, "Cancelled", base, "The run was stopped by its owner.");
   e->internal = make_exception(m, "InternalError", base, "A defect of pyinfer; please report it.");
   g_exceptions = e;
   py::register_exception_translator([](std::exception_ptr p) {
@@ -60,7 +59,7 @@ void register_exceptions(py::module_& m) {
         case ErrorCode::kInvalidInput: type = &x.invalid_input; break;
         case ErrorCode::kLimit: type = &x.limit; break;
         case ErrorCode::kIo: type = &x.io; break;
-        case ErrorCode::kCancelled: type = &x.cancelled; break;
+        case ErrorCode::kCancelled:
         case ErrorCode::kInternal: break;
       }
       py::set_error(*type, error.what());
@@ -306,10 +305,13 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def_readwrite("max_loop_trips", &Limits::max_loop_trips)
       .def_readwrite("max_nesting_depth", &Limits::max_nesting_depth);
 
-  py::class_<Model>(m, "ModelCore")
-      .def(py::init(&make_model), py::arg("source"), py::kw_only(), py::arg("threads"),
-           py::arg("limits").none(true), py::arg("disabled_passes"), py::arg("external_data_root").none(true))
-      .def_property_readonly("inputs", [](const Model& self) { return specs(self.inputs()); })
+  m.def("load_model", &make_model, py::arg("source"), py::kw_only(), py::arg("threads"),
+        py::arg("limits").none(true), py::arg("disabled_passes"), py::arg("external_data_root").none(true));
+
+  py::class_<Model> model(m, "ModelCore");
+  // Only load_model makes one: __new__ alone would give an object without a model.
+  reinterpret_cast<PyTypeObject*>(model.ptr())->tp_new = nullptr;
+  model.def_property_readonly("inputs", [](const Model& self) { return specs(self.inputs()); })
       .def_property_readonly("outputs", [](const Model& self) { return specs(self.outputs()); })
       .def_property_readonly("metadata", [](const Model& self) { return self.info().metadata; })
       .def_property_readonly("info", &info)

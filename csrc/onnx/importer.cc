@@ -7,10 +7,13 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "onnx/operator_attributes.h"
 #include "onnx/upgrade.h"
 
 namespace pyinfer::onnx {
 namespace {
+
+constexpr int64_t kNewestIrVersion = 14;
 
 // The names that nodes of one graph, or of one function body inlined into it, can see.
 struct Scope {
@@ -83,7 +86,11 @@ std::optional<std::vector<Dim>> parse_shape(const TypeProto& proto) {
 
 class Importer {
  public:
-  Importer(const ModelProto& model, const DataSource& source) : model_(model), source_(source) {
+  Importer(const ModelProto& model, const DataSource& source, Problems& problems)
+      : model_(model), source_(source), problems_(problems) {
+    require(model.ir_version <= kNewestIrVersion, ErrorCode::kUnsupported, "the model's IR version ",
+            model.ir_version, " is newer than what this version of pyinfer knows, which is ",
+            kNewestIrVersion, "; save it with that ir_version, if it uses nothing newer");
     for (const OperatorSetIdProto& o : model.opset_imports) {
       const auto [at, fresh] = opsets_.emplace(normalized_domain(o.domain), o.version);
       require(fresh || at->second == o.version, ErrorCode::kInvalidModel, "the model imports versions ",
@@ -99,7 +106,7 @@ class Importer {
     Graph graph;
     Scope scope{.graph = graph, .enclosing = nullptr, .names = {}, .prefix = {}};
     import_graph(model_.graph, scope);
-    upgrade(graph);
+    upgrade(graph, problems_);
     return graph;
   }
 
@@ -214,6 +221,8 @@ class Importer {
   void import_constant(const NodeProto& node, Scope& scope) {
     require(node.outputs.size() == 1 && node.attributes.size() == 1, ErrorCode::kInvalidModel,
             "a Constant has one output and one attribute");
+    // A name that came with a later version can mean but one thing, and ONNX Runtime takes it too.
+    if (const auto refused = refusal(node, kNewestOpset)) throw *refused;
     const std::optional<Attribute> given = import_attribute(node.attributes[0], scope);
     require(given.has_value(), ErrorCode::kInvalidModel, "attribute '", node.attributes[0].ref_attr_name,
             "' of the function is not given and has no default");
@@ -263,10 +272,20 @@ class Importer {
     node.version = opset(node.domain, scope);
     node.inputs = std::move(inputs);
     node.outputs = std::move(outputs);
+    if (const auto refused = refusal(proto, node.version))
+      return problems_.add(node, refused->code(), refused->message());
+    const int before = problems_.count();
     for (const AttributeProto& a : proto.attributes)
       if (auto attribute = import_attribute(a, scope))
         node.attributes[std::string(a.name)] = std::move(*attribute);
-    scope.graph.nodes.push_back(std::move(node));
+    // What holds such a node in a subgraph cannot be judged.
+    if (problems_.count() == before) scope.graph.nodes.push_back(std::move(node));
+  }
+
+  static std::optional<Error> refusal(const NodeProto& proto, int64_t version) {
+    std::vector<std::string_view> names;
+    for (const AttributeProto& a : proto.attributes) names.push_back(a.name);
+    return check_operator(normalized_domain(proto.domain), proto.op_type, version, names);
   }
 
   int64_t opset(std::string_view domain, const Scope& scope) const {
@@ -291,8 +310,11 @@ class Importer {
   void inline_function(const FunctionProto& function, const NodeProto& call,
                        const std::vector<ValueId>& inputs, const std::vector<ValueId>& outputs,
                        Scope& caller) {
+    for (const Scope* s = &caller; s; s = s->enclosing ? s->enclosing : s->call_scope)
+      require(s->function != &function, ErrorCode::kInvalidModel, "function '", function.name,
+              "' of domain '", function.domain, "' calls itself; ONNX functions cannot be recursive");
     require(caller.depth < source_.limits.max_nesting_depth, ErrorCode::kLimit,
-            "function calls nested deeper than ", source_.limits.max_nesting_depth, " (recursion?)");
+            "function calls nested deeper than max_nesting_depth=", source_.limits.max_nesting_depth);
     Scope scope{.graph = caller.graph,
                 .enclosing = nullptr,
                 .names = {},
@@ -389,6 +411,7 @@ class Importer {
 
   const ModelProto& model_;
   const DataSource& source_;
+  Problems& problems_;
   std::unordered_map<std::string_view, int64_t> opsets_;
   std::map<FunctionKey, const FunctionProto*> functions_;
   int64_t node_count_ = 0;
@@ -397,8 +420,8 @@ class Importer {
 
 }  // namespace
 
-Graph import_graph(const ModelProto& model, const DataSource& source) {
-  return Importer(model, source).import();
+Graph import_graph(const ModelProto& model, const DataSource& source, Problems& problems) {
+  return Importer(model, source, problems).import();
 }
 
 }  // namespace pyinfer::onnx

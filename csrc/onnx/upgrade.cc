@@ -19,8 +19,6 @@ std::vector<UpgradeRule> sorted_rules() {
 void upgrade_node(GraphEdit& edit, ValueFacts& facts, NodeId n) {
   static const std::vector<UpgradeRule> rules = sorted_rules();
   const int64_t version = edit.node(n).version;
-  require(version <= kNewestOpset, ErrorCode::kUnsupported, "operator set ", version,
-          " is newer than what this version of pyinfer knows, which is ", kNewestOpset);
   NodeUpgrade node(edit, facts, n);
   // A hint to share memory, of operator sets 1 to 5.
   if (version < 6) node.drop_attr("consumed_inputs");
@@ -44,19 +42,53 @@ void standardize_node(GraphEdit& edit, ValueFacts& facts, NodeId n) {
   }
 }
 
-void upgrade_graph(Graph& graph, bool main) {
-  for (Node& node : graph.nodes)
-    for (Graph* g : subgraphs(node)) upgrade_graph(*g, false);
+// What a node computes can be judged unless it depends on a node that was refused, or that holds such a one.
+class Judged {
+ public:
+  explicit Judged(const Graph& graph) : graph_(graph), by_value_(graph.values.size()) {
+    add(graph.inputs);
+    for (const Capture& c : graph.captures) add(std::span(&c.inner, 1));
+  }
+  void add(std::span<const ValueId> ids) {
+    for (ValueId id : ids)
+      if (id != kNoValue) by_value_[static_cast<size_t>(id)] = true;
+  }
+  bool all(std::span<const ValueId> ids) const {
+    return std::ranges::all_of(ids, [&](ValueId id) {
+      const auto i = static_cast<size_t>(id);
+      return id == kNoValue || graph_.is_constant(id) || i >= by_value_.size() || by_value_[i];
+    });
+  }
+
+ private:
+  const Graph& graph_;
+  std::vector<bool> by_value_;  // those that an upgrade adds lie behind
+};
+
+void upgrade_graph(Graph& graph, bool main, Problems& problems) {
+  std::vector<bool> sound;  // by node: whether its subgraphs are
+  for (Node& node : graph.nodes) {
+    const int before = problems.count();
+    for (Graph* g : subgraphs(node)) upgrade_graph(*g, false, problems);
+    sound.push_back(problems.count() == before);
+  }
+  Judged judged(graph);
   GraphEdit edit(graph);
   ValueFacts facts(graph, main);
   const NodeId last = edit.num_nodes();
   for (NodeId n = 0; n < last; ++n) {
+    if (!sound[static_cast<size_t>(n)]) edit.remove_node(n);
+    if (edit.removed(n) || !judged.all(all_inputs(edit.node(n)))) continue;
+    const std::vector<ValueId> outputs = edit.node(n).outputs;
     try {
       if (edit.node(n).domain == "com.microsoft") standardize_node(edit, facts, n);
       if (edit.node(n).domain.empty()) upgrade_node(edit, facts, n);
     } catch (const Error& e) {
-      fail(e.code(), edit.node(n).str(), " (opset ", edit.node(n).version, "): ", e.message());
+      problems.add(edit.node(n), e.code(), e.message());
+      edit.remove_node(n);
+      continue;
     }
+    judged.add(outputs);
     facts.learn(edit.graph(), edit.node(n));
   }
   edit.finish();
@@ -64,8 +96,8 @@ void upgrade_graph(Graph& graph, bool main) {
 
 }  // namespace
 
-void upgrade(Graph& graph) {
-  upgrade_graph(graph, true);
+void upgrade(Graph& graph, Problems& problems) {
+  upgrade_graph(graph, true, problems);
 }
 
 }  // namespace pyinfer::onnx

@@ -2,12 +2,12 @@
 // standard operators can express.
 #pragma once
 
-#include "graph/graph.h"
+#include "graph/problems.h"
 
 namespace pyinfer::onnx {
 
-// Rewrites the nodes of `graph` and of its subgraphs. Throws Error(kUnsupported) for a node that no newer
-// form can express, and for one of an operator set newer than kNewestOpset.
-void upgrade(Graph& graph);
+// Rewrites the nodes of `graph` and of its subgraphs. Nodes that no newer form can express become `problems`,
+// and leave the graph.
+void upgrade(Graph& graph, Problems& problems);
 
 }  // namespace pyinfer::onnx

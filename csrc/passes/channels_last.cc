@@ -30,12 +30,6 @@ Ints inverse(const Ints& perm) {
   return inv;
 }
 
-bool is_identity(const Ints& perm) {
-  for (size_t i = 0; i < perm.size(); ++i)
-    if (perm[i] != static_cast<int64_t>(i)) return false;
-  return true;
-}
-
 // v(i) = values(order(i)).
 Ints pick(const Ints& values, const Ints& order) {
   Ints out;
@@ -114,8 +108,8 @@ class ChannelsLast {
   ValueId turned(ValueId id, const Ints& perm) {
     if (const Twin* t = twin(id); t != nullptr && t->perm == perm) return t->id;
     if (const NodeId p = edit_.producer(id); p != kNoNode && is_op(edit_.node(p), "Transpose")) {
-      const auto* before = attribute<Ints>(edit_.node(p), "perm");
-      if (before && before->size() == perm.size() && is_identity(pick(*before, perm)))
+      const Ints* before = permutation(edit_.node(p));
+      if (before && before->size() == perm.size() && keeps_order(pick(*before, perm)))
         return edit_.node(p).inputs[0];
     }
     const NodeId p = edit_.producer(id);
@@ -147,7 +141,7 @@ class ChannelsLast {
   // Node n now computes output `index` in the order `perm`.
   void produce(NodeId n, size_t index, const Ints& perm) {
     const ValueId y = edit_.node(n).outputs[index];
-    if (y == kNoValue || is_identity(perm)) return;
+    if (y == kNoValue || keeps_order(perm)) return;
     const ValueId out = edit_.add_value(edit_.graph().value(y).name, edit_.graph().value(y).type);
     edit_.set_output(n, index, out);
     Node back;
@@ -338,7 +332,10 @@ void ChannelsLast::pad(NodeId n) {
 
 void ChannelsLast::resize(NodeId n) {
   const Twin* x = twin_in(n);
-  if (x == nullptr || has_input(edit_.node(n), 1)) return;  // a region of interest
+  if (x == nullptr) return;
+  if (const Tensor* roi = constant_input(edit_, edit_.node(n), 1); roi != nullptr && roi->count() == 0)
+    edit_.set_input(n, 1, kNoValue);
+  if (has_input(edit_.node(n), 1)) return;  // a region of interest
   const Ints perm = x->perm;
   if (const auto* given = attribute<Ints>(edit_.node(n), "axes")) {
     const auto axes = moved_axes(*given, perm);
@@ -365,11 +362,11 @@ void ChannelsLast::resize(NodeId n) {
 // Transpose(value, p) = Transpose(twin, q).
 void ChannelsLast::transpose(NodeId n) {
   const Twin* x = twin_in(n);
-  const auto* p = attribute<Ints>(edit_.node(n), "perm");
+  const Ints* p = permutation(edit_.node(n));
   if (x == nullptr || p == nullptr || p->size() != x->perm.size()) return;
   const Ints q = pick(inverse(x->perm), *p);
   const ValueId id = x->id, y = edit_.node(n).outputs[0];
-  if (is_identity(q)) {
+  if (keeps_order(q)) {
     edit_.replace_uses(y, id);
     edit_.remove_node(n);
     return;

@@ -28,11 +28,6 @@ float float_attribute(const Node& node, std::string_view name, float otherwise) 
   return v ? *v : otherwise;
 }
 
-// A bound of Clip; none when it is no float32 constant.
-std::optional<float> clip_bound(const GraphEdit& edit, const Node& node, size_t i, float otherwise) {
-  return has_input(node, i) ? scalar<float>(constant_input(edit, node, i)) : otherwise;
-}
-
 std::optional<Ride> ride_of(const GraphEdit& edit, const Node& node) {
   if (!node.domain.empty() || node.outputs.size() != 1) return std::nullopt;
   for (std::string_view plain : {"Relu", "HardSwish", "Sigmoid", "Tanh", "Mish", "Softplus"})
@@ -56,12 +51,9 @@ std::optional<Ride> ride_of(const GraphEdit& edit, const Node& node) {
                 .beta = float_attribute(node, "beta", 0.5f),
                 .has_alpha = true,
                 .has_beta = true};
-  if (is_op(node, "Clip")) {
-    constexpr float kMost = std::numeric_limits<float>::infinity();
-    const auto low = clip_bound(edit, node, 1, -kMost), high = clip_bound(edit, node, 2, kMost);
-    if (low && high)
-      return Ride{.name = "Clip", .alpha = *low, .beta = *high, .has_alpha = true, .has_beta = true};
-  }
+  if (is_op(node, "Clip"))
+    if (const auto b = clip_bounds(edit, node))
+      return Ride{.name = "Clip", .alpha = b->low, .beta = b->high, .has_alpha = true, .has_beta = true};
   return std::nullopt;
 }
 

@@ -62,12 +62,12 @@ bool clipped_hard_swish(GraphEdit& edit, const ShapeFacts& facts, NodeId n) {
     const NodeId clip = gate_of(edit, mul, i, "Clip");
     const int64_t rank = std::max(facts.rank(x), 0);
     if (clip == kNoNode || !is_near(edit, edit.node(n).inputs[1], rank, div ? 6.0 : 1.0 / 6.0)) continue;
-    const auto low = scalar<float>(constant_input(edit, edit.node(clip), 1)),
-               high = scalar<float>(constant_input(edit, edit.node(clip), 2));
+    const auto bounds = clip_bounds(edit, edit.node(clip));
     const ValueId sum = edit.node(clip).inputs[0];
     const NodeId add = edit.producer(sum);
-    if (low != 0.0f || high != 6.0f || add == kNoNode || !is_op(edit.node(add), "Add") ||
-        edit.only_reader(sum) != clip || !is_near_beside(edit, edit.node(add), x, rank, 3.0))
+    if (!bounds || bounds->low != 0.0f || bounds->high != 6.0f || add == kNoNode ||
+        !is_op(edit.node(add), "Add") || edit.only_reader(sum) != clip ||
+        !is_near_beside(edit, edit.node(add), x, rank, 3.0))
       continue;
     become(edit, n, x);
     for (NodeId gone : {mul, clip, add}) edit.remove_node(gone);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace pyinfer {
 namespace {
@@ -67,7 +68,35 @@ void collect_factors(const GraphEdit& edit, ValueId id, int64_t rank, ValueId wh
   }
 }
 
+// The value of a constant bound. A Clip gives its input's shape, whatever the rank of a bound.
+std::optional<float> clip_bound(const GraphEdit& edit, const Node& clip, size_t i, float otherwise) {
+  if (!has_input(clip, i)) return otherwise;
+  const Tensor* t = constant_input(edit, clip, i);
+  if (t == nullptr || t->dtype() != DType::kFloat32 || t->count() != 1) return std::nullopt;
+  return *t->as<float>();
+}
+
 }  // namespace
+
+bool keeps_order(const std::vector<int64_t>& perm) {
+  for (size_t i = 0; i < perm.size(); ++i)
+    if (perm[i] != static_cast<int64_t>(i)) return false;
+  return true;
+}
+
+const std::vector<int64_t>* permutation(const Node& node) {
+  const auto* perm = attribute<std::vector<int64_t>>(node, "perm");
+  if (perm == nullptr) return nullptr;
+  std::vector<int64_t> sorted = *perm;
+  std::ranges::sort(sorted);
+  return keeps_order(sorted) ? perm : nullptr;
+}
+
+std::optional<ClipBounds> clip_bounds(const GraphEdit& edit, const Node& clip) {
+  constexpr float kMost = std::numeric_limits<float>::infinity();
+  const auto low = clip_bound(edit, clip, 1, -kMost), high = clip_bound(edit, clip, 2, kMost);
+  return low && high ? std::optional(ClipBounds{*low, *high}) : std::nullopt;
+}
 
 const Node* producer_of(const GraphEdit& edit, ValueId id, std::string_view op_type) {
   const Node* node = id == kNoValue ? nullptr : producer_node(edit, id);

@@ -38,12 +38,17 @@ inline bool has_input(const Node& node, size_t i) {
   return i < node.inputs.size() && node.inputs[i] != kNoValue;
 }
 
-// The value of a constant of one element and type T.
-template <class T>
-std::optional<T> scalar(const Tensor* t) {
-  if (t == nullptr || t->dtype() != DTypeOf<T>::value || t->count() != 1) return std::nullopt;
-  return *t->as<T>();
-}
+// The attribute "perm", when it is a permutation; else nullptr. Whether it fits its input is another
+// question.
+const std::vector<int64_t>* permutation(const Node& node);
+bool keeps_order(const std::vector<int64_t>& perm);
+
+// The bounds of a Clip of float32, infinite where it has none; nothing when they are no constants of that
+// type.
+struct ClipBounds {
+  float low, high;
+};
+std::optional<ClipBounds> clip_bounds(const GraphEdit& edit, const Node& clip);
 
 // The node that computes a value, when it is that operator of ai.onnx; else nullptr.
 const Node* producer_of(const GraphEdit& edit, ValueId id, std::string_view op_type);

@@ -1,8 +1,5 @@
 #include "passes/pipeline.h"
 
-#include <algorithm>
-
-#include "base/error.h"
 #include "passes/pass.h"
 
 namespace pyinfer {
@@ -47,13 +44,6 @@ void run_on(Graph& graph, const PassOptions& options, bool subgraph) {
 }  // namespace
 
 void run_passes(Graph& graph, const PassOptions& options) {
-  for (const std::string& name : options.disabled) {
-    const bool known =
-        std::any_of(std::begin(kPasses), std::end(kPasses), [&](const Pass& p) { return p.name == name; });
-    std::string names;
-    for (const Pass& p : kPasses) names += join(names.empty() ? "" : ", ", p.name);
-    require(known, ErrorCode::kInvalidInput, "no pass is named '", name, "'; the passes are: ", names);
-  }
   run_on(graph, options, false);
 }
 

@@ -12,12 +12,11 @@
 namespace pyinfer {
 
 struct PassOptions {
-  std::set<std::string, std::less<>> disabled;  // names of passes to leave out
+  std::set<std::string, std::less<>> disabled;  // names of passes to leave out, of pass_names()
   const Limits& limits;
 };
 
-// Runs every pass that is not disabled, on `graph` and its subgraphs. Throws Error(kInvalidInput) when
-// `disabled` names no pass.
+// Runs every pass that is not disabled, on `graph` and its subgraphs.
 void run_passes(Graph& graph, const PassOptions& options);
 
 // In the order in which they run.

@@ -126,17 +126,6 @@ std::string unknown_op(const Node& node) {
              : join("custom domain '", node.domain, "'; add its definition to the model as a local function");
 }
 
-struct Problems {
-  ErrorCode code = ErrorCode::kUnsupported;
-  std::string lines;
-  int count = 0;
-  void add(const Graph& graph, const Node& node, ErrorCode why, const std::string& reason) {
-    if (count++ == 0 || why == ErrorCode::kUnsupported) code = why;
-    lines += join("\n  ", node.str(), " (opset ", node.version, ", inputs: ", types_str(graph, node),
-                  "): ", reason);
-  }
-};
-
 bool inputs_known(const Graph& graph, const Node& node) {
   const std::vector<ValueId> ids = all_inputs(node);
   return std::all_of(ids.begin(), ids.end(),
@@ -145,16 +134,16 @@ bool inputs_known(const Graph& graph, const Node& node) {
 
 }  // namespace
 
-Program lower(Graph& graph, const Limits& limits, Parallel& parallel, const ReleaseConstant& release) {
+Program lower(Graph& graph, const Limits& limits, Parallel& parallel, const ReleaseConstant& release,
+              Problems problems) {
   Program program;
   PackedConstants constants(graph);
-  Problems problems;
   for (Node& node : graph.nodes) {
     // After a node that failed, what depends on it cannot be judged.
     if (!inputs_known(graph, node)) continue;
     const OpDef* def = find_op(node.domain, node.op_type, node.version);
     if (def == nullptr) {
-      problems.add(graph, node, ErrorCode::kUnsupported, unknown_op(node));
+      problems.add(node, ErrorCode::kUnsupported, unknown_op(node), types_str(graph, node));
       continue;
     }
     try {
@@ -165,12 +154,10 @@ Program lower(Graph& graph, const Limits& limits, Parallel& parallel, const Rele
       program.steps.push_back(std::move(step));
       for (int i : ctx.packed()) constants.packed(graph, node.inputs[static_cast<size_t>(i)], release);
     } catch (const Error& e) {
-      problems.add(graph, node, e.code(), e.message());
+      problems.add(node, e.code(), e.message(), types_str(graph, node));
     }
   }
-  if (problems.count > 0)
-    fail(problems.code, problems.count, problems.count == 1 ? " node" : " nodes",
-         " cannot be run:", problems.lines);
+  problems.check();
   for (ValueId id : graph.outputs)
     require(graph.value(id).type.known(), ErrorCode::kInvalidModel, "output '", graph.value(id).name,
             "' is never computed");

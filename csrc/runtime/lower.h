@@ -4,7 +4,7 @@
 #include <functional>
 
 #include "base/parallel.h"
-#include "graph/graph.h"
+#include "graph/problems.h"
 #include "plan/program.h"
 
 namespace pyinfer {
@@ -13,8 +13,10 @@ namespace pyinfer {
 using ReleaseConstant = std::function<void(const Tensor&)>;
 
 // Types of all inputs must be known. Fills in the types of the other values of `graph`. Throws one Error
-// that lists every node that cannot be run, with its operator, version, input types and the reason.
+// that lists every node that cannot be run, with its operator, version, input types and the reason: those of
+// `problems`, which import has left out of `graph`, and those found here.
 // Constants that every reader has packed lose their elements, which `release` hears of before.
-Program lower(Graph& graph, const Limits& limits, Parallel& parallel, const ReleaseConstant& release = {});
+Program lower(Graph& graph, const Limits& limits, Parallel& parallel, const ReleaseConstant& release = {},
+              Problems problems = {});
 
 }  // namespace pyinfer

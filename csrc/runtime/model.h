@@ -74,8 +74,9 @@ class Model {
   Model(const LoadOptions& options)
       : limits_(options.limits), pool_(options.threads > 0 ? options.threads : available_processors()) {}
   // The graph after the passes.
-  Graph read(const onnx::ModelProto& proto, const onnx::DataSource& source, const LoadOptions& options);
-  void build(Graph graph, const ReleaseConstant& release);
+  Graph read(const onnx::ModelProto& proto, const onnx::DataSource& source, const LoadOptions& options,
+             Problems& problems);
+  void build(Graph graph, Problems problems, const ReleaseConstant& release);
   void check(const std::vector<Object>& inputs) const;
 
   Limits limits_;

@@ -107,7 +107,11 @@ def test_sentence_encoder(encoder):
 def test_a_sentence_has_the_same_bits_in_every_batch(encoder):
     model = pyinfer.load(encoder)
     rng = np.random.default_rng(4)
-    ids, mask = rng.integers(999, 29000, (8, 24)), np.ones((8, 24), np.int64)
+    ids, places = rng.integers(999, 29000, (8, 24)), np.arange(24)
+    lengths = rng.integers(3, 25, (8, 1))
+    # Padded behind, and every second sentence in front.
+    mask = (places < lengths).astype(np.int64)
+    mask[::2] = mask[::2, ::-1]
     together = model(ids, mask)
     for batch in (1, 3):
         for i in range(0, 8, batch):

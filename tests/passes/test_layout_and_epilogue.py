@@ -69,6 +69,8 @@ CONVS = [node("Conv", "x w b", "c", pads=[1, 1, 1, 1]), node("Conv", "m v", "y")
         ([node("Pad", "c k", "m")], {"k": [0, 0, 1, 2, 0, 0, 0, 1]}, {"Pad": 1}),
         ([node("Pad", "c k z a", "m")], {"k": [1, 0, 2, 1], "z": np.float32(0.5), "a": [3, -2]}, {"Pad": 1}),
         ([node("Resize", "c  k", "m", mode="linear")], {"k": np.float32([1, 1, 2, 1.5])}, {"Resize": 1}),
+        ([node("Resize", "c roi k", "m", mode="linear")],
+         {"k": np.float32([1, 1, 2, 1.5]), "roi": np.float32([])}, {"Resize": 1}),
         ([node("Resize", "c   k", "m", mode="nearest")], {"k": [2, 6, 3, 9]}, {"Resize": 1}),
         ([node("Resize", "c  k", "m", axes=[3, 2])], {"k": np.float32([2, 1])}, {"Resize": 1}),
         ([node("ReduceMean", "c k", "m")], {"k": [2, 3]}, {"ReduceMean": 1}),

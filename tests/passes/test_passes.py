@@ -116,6 +116,49 @@ def test_eliminate_identity_merges_transposes_and_reshapes():
     assert_agrees(model, "eliminate_identity", X)
 
 
+@pytest.mark.parametrize("perm", [[0], [0, 1, 2], [0, 2, 1]])
+@pytest.mark.parametrize("off", [(), ("eliminate_identity",)], ids=["on", "off"])
+def test_a_perm_of_another_length_than_the_input_has_dimensions(perm, off):
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Transpose", ["r"], ["t"], perm=perm, name="turn"),
+        helper.make_node("Abs", ["t"], ["y"]),
+    ]
+    wrong = rf"Transpose 'turn'.*perm has {len(perm)} elements, the input has"
+    if not off:
+        with pytest.raises(pyinfer.InvalidModel, match=wrong):
+            pyinfer.load(model_of(nodes, {"x": [2, 3]}, ["y"]))
+    # Of unknown rank, it is the run that finds out.
+    loaded = pyinfer.load(model_of(nodes, {"x": None}, ["y"]), disable_passes=off)
+    with pytest.raises(pyinfer.InvalidModel, match=wrong):
+        loaded(np.ones((2, 3), np.float32))
+    fitting = np.arange(6, dtype=np.float32).reshape([2, 3, 1][: len(perm)] if len(perm) > 1 else [6])
+    np.testing.assert_array_equal(loaded(fitting), fitting.transpose(perm))
+
+
+@pytest.mark.parametrize("perm", [[0, 9, 1, 2], [0, -1, 1, 2], [0, 1, 1, 2], [0, 1, 2]])
+def test_a_perm_that_is_none_behind_a_convolution(perm):
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Transpose", ["c"], ["t"], perm=perm),
+        helper.make_node("Transpose", ["t"], ["y"], perm=[0, 2, 3, 1]),
+    ]
+    model = model_of(nodes, {"x": [2, 3, 6, 6]}, ["y"], {"w": floats(4, 3, 1, 1)})
+    with pytest.raises(pyinfer.InvalidModel, match=r"perm (is no permutation|has 3 elements)"):
+        pyinfer.load(model)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (1, 1, 1)], ids=str)
+def test_a_factor_of_one_that_adds_a_dimension_stays(dtype, shape):
+    nodes = [helper.make_node("Mul", ["x", "one"], ["h"]), helper.make_node("Abs", ["h"], ["y"])]
+    model = model_of(nodes, {"x": [2, 3]}, ["y"], {"one": np.ones(shape, dtype)})
+    model.graph.input[0].type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    assert operators(model).get("Mul", 0) == (len(shape) > 2)
+    x = np.array([[1, -2, 3], [4, 5, 6]], dtype)
+    np.testing.assert_array_equal(pyinfer.load(model)(x), np.abs(x * np.ones(shape, dtype)))
+
+
 def test_identity_between_input_and_output():
     loaded = pyinfer.load(model_of([helper.make_node("Identity", ["x"], ["y"])], {"x": [2]}, ["y"]))
     assert loaded.outputs[0].name == "y"

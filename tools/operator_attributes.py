@@ -1,0 +1,68 @@
+"""Writes csrc/onnx/operator_attributes.inc: the attributes of every operator, by operator-set version.
+
+The names come from the schemas of the installed `onnx` and, for com.microsoft, `onnxruntime`.
+
+Run from the repository root: python tools/operator_attributes.py
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections import defaultdict
+from pathlib import Path
+
+import onnx
+from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime
+
+TABLE = Path(__file__).resolve().parent.parent / "csrc" / "onnx" / "operator_attributes.inc"
+WIDTH = 110
+HEADER = """\
+// Written by tools/operator_attributes.py. Domain, operator, names of its attributes: name[>=first][<end]
+// says the versions of the operator set in which a name is known.
+"""
+Versions = dict[int, set[str]]  # attributes by the version since which they hold
+
+
+def schemas() -> dict[tuple[str, str], Versions]:
+    """The attributes of each (domain, operator)."""
+    found: dict[tuple[str, str], Versions] = defaultdict(dict)
+    for schema in onnx.defs.get_all_schemas_with_history():
+        if not schema.deprecated:
+            found[schema.domain, schema.name][schema.since_version] = set(schema.attributes)
+    standard = set(found)
+    for schema in onnxruntime.get_all_operator_schema():
+        # ONNX Runtime has operators of its own in the standard domain too.
+        if schema.domain in ("", "com.microsoft") and (schema.domain, schema.name) not in standard:
+            found[schema.domain, schema.name][schema.since_version] = set(schema.attributes)
+    return found
+
+
+def entries(versions: Versions) -> str:
+    """The names with the versions in which they hold, apart by spaces."""
+    since = sorted(versions)
+    words = []
+    for name in sorted(set().union(*versions.values())):
+        known = [name in versions[v] for v in since]
+        for i, v in enumerate(since):
+            if not known[i] or (i > 0 and known[i - 1]):
+                continue
+            end = next((w for w, k in zip(since[i:], known[i:], strict=True) if not k), None)
+            words.append(name + (f">={v}" if i > 0 else "") + (f"<{end}" if end else ""))
+    return " ".join(words)
+
+
+def row(domain: str, op: str, words: str) -> str:
+    line = f'{{"{domain}", "{op}", "{words}"}},'
+    if len(line) <= WIDTH:
+        return line
+    parts = textwrap.wrap(words, WIDTH - 10)
+    return f'{{"{domain}", "{op}",\n' + "\n".join(f' "{part} "' for part in parts)[:-2] + '"},'
+
+
+def main() -> None:
+    rows = [row(domain, op, entries(versions)) for (domain, op), versions in sorted(schemas().items())]
+    TABLE.write_text("// clang-format off\n" + HEADER + "\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-// The register tile shared by the matrix families: R rows by P panels of 16 columns, rows of A
+// The register tiles shared by the matrix families: R rows by P panels of 16 columns, rows of A
 // reached through a table of pointers so that a plain matrix and a convolution's gathered pixels
 // look the same.
 #pragma once
@@ -16,6 +16,8 @@ namespace {
 constexpr int kMaxTileRows = kAccumulators < 12 ? kAccumulators : 12;
 constexpr int kTileLevels = 3;  // 1, 2 or 4 panels
 constexpr int kMaxTilePanels = 1 << (kTileLevels - 1);
+// Panels that are computed together hold so many rows of 16 floats at most: a part of the second cache.
+constexpr int64_t kGroupLines = 512;
 constexpr int64_t div_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
@@ -37,6 +39,7 @@ struct MatrixTile {
   int64_t ld_partial;
   float* c;  // first output of the tile
   int64_t ldc;
+  int64_t groups;            // of P panels, one after another
   int columns;               // valid columns of the last panel, 1..16
   bool finish;               // the last chain: apply the epilogue
   const Epilogue* epilogue;  // activation and strides
@@ -44,10 +47,11 @@ struct MatrixTile {
   const float* residual;     // null, or at the tile's first output
 };
 
+// Panels [group * P, (group + 1) * P), the last of which has `columns` valid columns.
 template <int R, int P>
-void matrix_tile(const MatrixTile& t) {
+inline void matrix_group(const MatrixTile& t, int64_t group, int columns) {
   F32 acc[R][P];
-  const int columns = t.columns;
+  const int64_t first = group * P * 16;
   const auto load_c = [columns](const float* p, int panel) {
     return panel + 1 < P || columns == 16 ? load(p + 16 * panel) : load_n(p + 16 * panel, columns);
   };
@@ -57,8 +61,8 @@ void matrix_tile(const MatrixTile& t) {
     for (int p = 0; p < P; ++p) acc[r][p] = zero_f32();
   }
 
-  const float* b = t.b;
   const int64_t panel_stride = t.panel_stride;
+  const float* b = t.b + group * P * panel_stride;
   const int64_t length = t.segment_length;
   const float* const* table = t.a;
   for (int64_t s = 0; s < t.segments; ++s, table += R) {
@@ -82,7 +86,7 @@ void matrix_tile(const MatrixTile& t) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) acc[r][p] = load_c(t.partial + r * t.ld_partial, p) + acc[r][p];
+      for (int p = 0; p < P; ++p) acc[r][p] = load_c(t.partial + r * t.ld_partial + first, p) + acc[r][p];
     }
   }
   const Epilogue& e = *t.epilogue;
@@ -96,7 +100,7 @@ void matrix_tile(const MatrixTile& t) {
     } else {
 #pragma GCC unroll 16
       for (int p = 0; p < P; ++p) {
-        const F32 bias = load_c(t.bias, p);
+        const F32 bias = load_c(t.bias + first, p);
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) acc[r][p] = acc[r][p] + bias;
       }
@@ -106,7 +110,8 @@ void matrix_tile(const MatrixTile& t) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) acc[r][p] = acc[r][p] + load_c(t.residual + r * e.residual_stride, p);
+      for (int p = 0; p < P; ++p)
+        acc[r][p] = acc[r][p] + load_c(t.residual + r * e.residual_stride + first, p);
     }
   }
   if (t.finish && is_clamp(e)) {
@@ -121,7 +126,7 @@ void matrix_tile(const MatrixTile& t) {
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) {
-      float* out = t.c + r * t.ldc + 16 * p;
+      float* out = t.c + r * t.ldc + first + 16 * p;
       if (p + 1 < P || columns == 16) {
         store(out, acc[r][p]);
       } else {
@@ -131,8 +136,13 @@ void matrix_tile(const MatrixTile& t) {
   }
   // The costlier activations take a second pass over the tile, which is still in the first cache.
   if (t.finish && e.activation > Activation::kClip) {
-    activate_rows(t.c, t.ldc, R, 16 * (P - 1) + columns, e);
+    activate_rows(t.c + first, t.ldc, R, 16 * (P - 1) + columns, e);
   }
+}
+
+template <int R, int P>
+void matrix_tile(const MatrixTile& t) {
+  for (int64_t g = 0; g < t.groups; ++g) matrix_group<R, P>(t, g, g + 1 < t.groups ? 16 : t.columns);
 }
 
 using MatrixTileFn = void (*)(const MatrixTile&);
@@ -262,13 +272,18 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
   const RowSplit split(m.rows);
   const Epilogue& e = *m.epilogue;
   if (split.tiles == 0) return;
-  // Each of several tiles fetches its share of the next panel while it computes on these.
   const int64_t lines = m.depth.first_k(m.chain_end) - m.depth.first_k(m.chain_begin);
-  const int64_t share = split.tiles > 1 ? div_up(lines, split.tiles) : 0;
+  // Panels of a short axis are computed several at a time: the rows of A are read once for all of them.
+  const bool several = m.depth.chains() == 1;
+  const int64_t at_once = several ? max_of(1, kGroupLines / max_of(lines, 1)) : 1;
   int panels = 0;
   for (int64_t panel = m.panel_begin; panel < m.panel_end; panel += panels) {
     const int level = kMatrixTiles.level(split.max_height(), m.panel_end - panel);
-    panels = 1 << level;
+    const int64_t groups = max_of(1, min_of(at_once, m.panel_end - panel) >> level);
+    panels = static_cast<int>(groups << level);
+    // Each of several tiles fetches its share of the next panels while it computes on these.
+    const int64_t ahead = lines * min_of(panels, m.panel_end - panel - panels);
+    const int64_t share = split.tiles > 1 ? div_up(ahead, split.tiles) : 0;
     const int64_t column = panel * 16;
     const float* b = m.b + panel * m.panel_stride;
     const float* next =
@@ -283,6 +298,7 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
                     .ld_partial = 0,
                     .c = nullptr,
                     .ldc = 0,
+                    .groups = groups,
                     .columns = static_cast<int>(min_of(m.n - column - 16 * (panels - 1), 16)),
                     .finish = false,
                     .epilogue = &e,
@@ -293,7 +309,7 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
       const int height = split.height(i);
       const int64_t first = split.first(i);
       const int64_t row = m.row + first;
-      if (next != nullptr) prefetch_lines(next, i * share, min_of((i + 1) * share, lines));
+      if (next != nullptr) prefetch_lines(next, i * share, min_of((i + 1) * share, ahead));
       if (e.bias != nullptr && e.bias_per_row) tile.bias = e.bias + row;
       if (e.residual != nullptr) tile.residual = e.residual + row * e.residual_stride + column;
       run_chains(m, tile, level, height, tile_rows(height, first), b, m.c + row * m.ldc + column);

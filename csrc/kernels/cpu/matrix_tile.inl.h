@@ -47,8 +47,9 @@ struct MatrixTile {
   const float* residual;     // null, or at the tile's first output
 };
 
-// Panels [group * P, (group + 1) * P), the last of which has `columns` valid columns.
-template <int R, int P>
+// Panels [group * P, (group + 1) * P), the last of which has `columns` valid columns. Of a half tile they are
+// 8 at most, and the compiler leaves out what only the others need, where a vector has several registers.
+template <int R, int P, bool kHalf>
 inline void matrix_group(const MatrixTile& t, int64_t group, int columns) {
   F32 acc[R][P];
   const int64_t first = group * P * 16;
@@ -127,7 +128,9 @@ inline void matrix_group(const MatrixTile& t, int64_t group, int columns) {
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) {
       float* out = t.c + r * t.ldc + first + 16 * p;
-      if (p + 1 < P || columns == 16) {
+      if constexpr (kHalf) {
+        store_half_n(out, acc[r][p], columns);
+      } else if (p + 1 < P || columns == 16) {
         store(out, acc[r][p]);
       } else {
         store_n(out, acc[r][p], columns);
@@ -142,7 +145,11 @@ inline void matrix_group(const MatrixTile& t, int64_t group, int columns) {
 
 template <int R, int P>
 void matrix_tile(const MatrixTile& t) {
-  for (int64_t g = 0; g < t.groups; ++g) matrix_group<R, P>(t, g, g + 1 < t.groups ? 16 : t.columns);
+  for (int64_t g = 0; g < t.groups; ++g) matrix_group<R, P, false>(t, g, g + 1 < t.groups ? 16 : t.columns);
+}
+template <int R>
+void half_matrix_tile(const MatrixTile& t) {
+  matrix_group<R, 1, true>(t, 0, t.columns);
 }
 
 using MatrixTileFn = void (*)(const MatrixTile&);
@@ -181,6 +188,17 @@ struct MakeMatrixTile {
   static constexpr MatrixTileFn tile = matrix_tile<R, P>;
 };
 constexpr TileTable<MatrixTileFn> kMatrixTiles = make_tile_table<MatrixTileFn, MakeMatrixTile>();
+
+struct HalfTiles {
+  MatrixTileFn tiles[kMaxTileRows] = {};
+  template <int R = kMaxTileRows>
+  constexpr void fill() {
+    tiles[R - 1] = half_matrix_tile<R>;
+    if constexpr (R > 1) fill<R - 1>();
+  }
+  constexpr HalfTiles() { fill(); }
+};
+constexpr HalfTiles kHalfTiles;
 
 // Rows cut into the fewest tiles, of heights that differ by one at most: a tile of one or two rows
 // at the end would run far below the rate of the others.
@@ -235,10 +253,9 @@ inline void prefetch_lines(const void* panel, int64_t begin, int64_t end) {
 
 // All chains of a tile one after another: `tile` holds what they share, `table` the pointers of its rows, b
 // and c the first chain's panel and the tile in C. (A copy of the tile would wait for its stores.)
-inline void run_chains(const MatrixBlock& m, MatrixTile& tile, int level, int height,
+inline void run_chains(const MatrixBlock& m, MatrixTile& tile, MatrixTileFn run, int level, int height,
                        const float* const* table, const float* b, float* c) {
   const Depth& d = m.depth;
-  const MatrixTileFn run = kMatrixTiles.tiles[level][height - 1];
   // Sums between two chains of one call, where C may still be needed for its old values.
   alignas(64) float sums[kAccumulators * 16];
   const int64_t sums_stride = int64_t{16} << level;
@@ -276,10 +293,13 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
   // Panels of a short axis are computed several at a time: the rows of A are read once for all of them.
   const bool several = m.depth.chains() == 1;
   const int64_t at_once = several ? max_of(1, kGroupLines / max_of(lines, 1)) : 1;
+  // A last panel of few columns goes alone, where tiles are of one panel anyway.
+  const bool has_half = kMatrixTiles.level(split.max_height(), 2) == 0 && m.n - (m.panel_end - 1) * 16 <= 8;
   int panels = 0;
   for (int64_t panel = m.panel_begin; panel < m.panel_end; panel += panels) {
     const int level = kMatrixTiles.level(split.max_height(), m.panel_end - panel);
-    const int64_t groups = max_of(1, min_of(at_once, m.panel_end - panel) >> level);
+    const bool half = has_half && panel + 1 == m.panel_end;
+    const int64_t groups = max_of(1, min_of(at_once, m.panel_end - has_half - panel) >> level);
     panels = static_cast<int>(groups << level);
     // Each of several tiles fetches its share of the next panels while it computes on these.
     const int64_t ahead = lines * min_of(panels, m.panel_end - panel - panels);
@@ -312,7 +332,8 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
       if (next != nullptr) prefetch_lines(next, i * share, min_of((i + 1) * share, ahead));
       if (e.bias != nullptr && e.bias_per_row) tile.bias = e.bias + row;
       if (e.residual != nullptr) tile.residual = e.residual + row * e.residual_stride + column;
-      run_chains(m, tile, level, height, tile_rows(height, first), b, m.c + row * m.ldc + column);
+      const MatrixTileFn run = half ? kHalfTiles.tiles[height - 1] : kMatrixTiles.tiles[level][height - 1];
+      run_chains(m, tile, run, level, height, tile_rows(height, first), b, m.c + row * m.ldc + column);
     }
   }
 }

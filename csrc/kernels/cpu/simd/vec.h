@@ -10,6 +10,7 @@
 //
 //   splat zero_f32 load store load_n store_n     one F32; the _n forms touch only the first n lanes,
 //   load_f16 load_bf16 store_f16 store_bf16 .._n 1 <= n <= 16, and load zero in the rest
+//   store_half_n                                 store_n of at most 8 lanes: needs only the lower half
 //   splat_i32 load_i32 store_i32 iota_i32
 //   + - * / unary- fma(a,b,c)=a*b+c  fnma(a,b,c)=c-a*b
 //   abs sqrt round (to nearest, ties to even) floor ceil trunc copysign(magnitude, sign)

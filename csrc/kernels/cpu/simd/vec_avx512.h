@@ -64,6 +64,9 @@ inline F32 load_n(const float* p, int n) {
 inline void store_n(float* p, F32 a, int n) {
   _mm512_mask_storeu_ps(p, first_lanes(n).m, a.v);
 }
+inline void store_half_n(float* p, F32 a, int n) {
+  store_n(p, a, n);
+}
 
 // Arithmetic.
 

@@ -65,6 +65,9 @@ inline void store_n(float* p, F32 v, int n) {
   store(buffer, v);
   for (int i = 0; i < n; ++i) p[i] = buffer[i];
 }
+inline void store_half_n(float* p, F32 v, int n) {
+  store_n(p, {{v.q[0], v.q[1], v.q[0], v.q[1]}}, n);
+}
 inline float lane0(F32 v) {
   return v.q[0][0];
 }

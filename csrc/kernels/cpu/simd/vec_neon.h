@@ -132,6 +132,9 @@ inline F32 load_n(const float* p, int n) {
 inline void store_n(float* p, F32 v, int n) {
   store_n_i32(reinterpret_cast<int32_t*>(p), as_i32(v), n);
 }
+inline void store_half_n(float* p, F32 v, int n) {
+  store_n(p, {{v.q[0], v.q[1], v.q[0], v.q[1]}}, n);
+}
 
 #define PYINFER_BINARY(T, Q, R, name, op)                   \
   inline R name(T x, T y) {                                 \

@@ -41,15 +41,18 @@ def offences_in(listing: str) -> list[str]:
 
 
 def objects() -> list[Path]:
-    """The newest build's isa_*.o that carry no sanitizer (its runtime adds symbols of its own)."""
-    builds = []
+    """Of each isa_*.o the newest that carries no sanitizer (its runtime adds symbols of its own)."""
+    newest: dict[str, Path] = {}
     for cache in sorted(ROOT.glob("build*/**/CMakeCache.txt")):
         text = cache.read_text(encoding="utf-8", errors="replace")
         switch = re.search(r"^PYINFER_SANITIZE:\w+=(.*)$", text, re.MULTILINE)
-        found = list(cache.parent.glob("CMakeFiles/pyinfer_core.dir/csrc/kernels/cpu/isa_*.o"))
-        if found and not (switch and switch[1].strip()):
-            builds.append(found)
-    return max(builds, key=lambda found: max(path.stat().st_mtime for path in found), default=[])
+        if switch and switch[1].strip():
+            continue
+        for path in cache.parent.glob("CMakeFiles/pyinfer_kernels.dir/csrc/kernels/cpu/isa_*.o"):
+            known = newest.setdefault(path.name, path)
+            if path.stat().st_mtime > known.stat().st_mtime:
+                newest[path.name] = path
+    return list(newest.values())
 
 
 def test_isa_objects_export_only_the_kernel_table():

@@ -17,8 +17,10 @@ std::string_view isa_name(Isa isa) {
 }
 
 std::vector<Isa> available_isas() {
+#if defined(__aarch64__)
+  return {Isa::kNeon};  // part of the base architecture: nothing would use the baseline
+#elif defined(__x86_64__)
   std::vector<Isa> isas{Isa::kBaseline};
-#if defined(__x86_64__)
   __builtin_cpu_init();
   const bool avx2 =
       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
@@ -27,8 +29,10 @@ std::vector<Isa> available_isas() {
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512vnni");
   if (avx2 && avx512) isas.push_back(Isa::kAvx512);
-#endif
   return isas;
+#else
+  return {Isa::kBaseline};
+#endif
 }
 
 namespace {

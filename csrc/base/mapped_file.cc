@@ -43,6 +43,16 @@ std::shared_ptr<const MappedFile> MappedFile::from(FileDescriptor file, const st
   return std::shared_ptr<const MappedFile>(new MappedFile({static_cast<const std::byte*>(data), size}, path));
 }
 
+void MappedFile::release(const void* data, size_t size) const {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<uintptr_t>(data), last = first + size;
+  const auto begin = reinterpret_cast<uintptr_t>(bytes_.data()), end = begin + bytes_.size();
+  if (first < begin || last > end) return;
+  const uintptr_t from = (first + page - 1) / page * page, to = last == end ? last : last / page * page;
+  // The pages of a private mapping that was never written are those of the file. Advice: failing is no error.
+  if (from < to) ::madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
   ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }

@@ -43,6 +43,9 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return bytes_; }
+  // Gives back the memory of the whole pages of [data, data + size) that lie in the file; what is read there
+  // again comes from the file again.
+  void release(const void* data, size_t size) const;
   const std::string& path() const { return path_; }
 
  private:

@@ -5,7 +5,11 @@
 namespace pyinfer {
 
 // One per kernels/cpu/isa_*.cc.
+#if defined(__aarch64__)
+extern const KernelTable kNeonKernels;
+#else
 extern const KernelTable kBaselineKernels;
+#endif
 #if defined(__x86_64__)
 extern const KernelTable kAvx2Kernels;
 extern const KernelTable kAvx512Kernels;
@@ -13,7 +17,11 @@ extern const KernelTable kAvx512Kernels;
 
 const KernelTable& kernel_table(Isa isa) {
   switch (isa) {
+#if defined(__aarch64__)
+    case Isa::kNeon: return kNeonKernels;
+#else
     case Isa::kBaseline: return kBaselineKernels;
+#endif
 #if defined(__x86_64__)
     case Isa::kAvx2: return kAvx2Kernels;
     case Isa::kAvx512: return kAvx512Kernels;

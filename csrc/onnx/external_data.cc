@@ -197,4 +197,14 @@ std::shared_ptr<const MappedFile> ExternalData::open_below(const std::string& fo
   return MappedFile::from(std::move(file), path);
 }
 
+void ExternalData::release(const void* data, size_t size) const {
+  for (const auto& [location, file] : files_)
+    if (file.mapping) file.mapping->release(data, size);
+}
+
+void ExternalData::release() const {
+  for (const auto& [location, file] : files_)
+    if (file.mapping) file.mapping->release(file.mapping->bytes().data(), file.mapping->bytes().size());
+}
+
 }  // namespace pyinfer::onnx

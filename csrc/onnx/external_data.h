@@ -37,6 +37,10 @@ class ExternalData {
   };
   // The `size` bytes that `tensor` keeps outside of the model. Each file is mapped once.
   Slice read(const TensorProto& tensor, size_t size);
+  // MappedFile::release in whichever file holds the bytes.
+  void release(const void* data, size_t size) const;
+  // All of all files.
+  void release() const;
 
  private:
   struct Entry;

@@ -80,7 +80,7 @@ void check_bools(Bytes bytes, std::string_view name) {
 
 // Exactly the bytes of the elements, as a file holds them.
 Tensor from_file_bytes(const TensorProto& proto, DType dtype, const Shape& shape, Bytes bytes,
-                       const std::shared_ptr<const void>& keep_alive) {
+                       const std::shared_ptr<const void>& keep_alive, const DataSource& source) {
   if (dtype == DType::kBool) check_bools(bytes, proto.name);
   const bool aligned = reinterpret_cast<uintptr_t>(bytes.data()) % alignment_of(dtype) == 0;
   const bool packed = dtype_file_bits(dtype) < 8;
@@ -91,6 +91,7 @@ Tensor from_file_bytes(const TensorProto& proto, DType dtype, const Shape& shape
     unpack(dtype, bytes, out.span<uint8_t>());
   else if (!bytes.empty())
     std::memcpy(out.as<std::byte>(), bytes.data(), bytes.size());
+  source.release(bytes);
   return out;
 }
 
@@ -232,12 +233,12 @@ Tensor decode_tensor(const TensorProto& proto, const DataSource& source) {
     require(proto.raw_data.size() == size, ErrorCode::kInvalidModel, "tensor '", proto.name, "' of type ",
             dtype_name(dtype), " and shape ", shape.str(), " has ", proto.raw_data.size(),
             " bytes of raw_data, expected ", size);
-    return from_file_bytes(proto, dtype, shape, proto.raw_data, source.keep_alive);
+    return from_file_bytes(proto, dtype, shape, proto.raw_data, source.keep_alive, source);
   }
   require(source.external != nullptr, ErrorCode::kInvalidModel, "tensor '", proto.name,
           "' may not have external data here");
   const ExternalData::Slice slice = source.external->read(proto, size);
-  return from_file_bytes(proto, dtype, shape, slice.bytes, slice.keep_alive);
+  return from_file_bytes(proto, dtype, shape, slice.bytes, slice.keep_alive, source);
 }
 
 namespace {

@@ -17,6 +17,13 @@ struct DataSource {
   std::shared_ptr<const void> keep_alive;
   // Null: external data is an error.
   ExternalData* external = nullptr;
+  // The mapped file that holds the parsed bytes, when there is one: what was copied from it is given back.
+  const MappedFile* file = nullptr;
+
+  void release(std::span<const std::byte> bytes) const {
+    if (file) file->release(bytes.data(), bytes.size());
+    if (external) external->release(bytes.data(), bytes.size());
+  }
 };
 
 // Little-endian raw_data and external data of the element's alignment are borrowed, all else is copied.

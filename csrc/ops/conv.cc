@@ -1,7 +1,8 @@
 // Conv: Y = act(X * W + B + Z), over images of any spatial rank, in groups.
 //   ai.onnx Conv (X, W, B); com.microsoft FusedConv (X, W, B, Z) with an activation;
 //   pyinfer ConvNhwc: FusedConv on channels-last X, Z and Y.
-// Each with an attribute `winograd`: other than 0, it allows to compute by Winograd's minimal filtering.
+// Each with an attribute `winograd` (passes/choose_winograd.cc): 0 computes the sum directly, 2 or 4 by
+// Winograd's minimal filtering on tiles of so many outputs, 1 lets the plan choose.
 #include "ops/conv_op.h"
 
 namespace pyinfer {
@@ -30,8 +31,15 @@ void compute_winograd(const RunContext& ctx, const ConvArgs& args, int64_t m, Sc
 struct Forward {
   explicit Forward(NodeContext&) {}
 
-  // Set by the pass choose_winograd.
-  static bool may_choose(const NodeContext& ctx) { return ctx.attr_int("winograd", 0) != 0; }
+  // Set by the pass choose_winograd; nothing where the plan must choose.
+  static std::optional<ConvAlgorithm> algorithm(const NodeContext& ctx) {
+    switch (ctx.attr_int("winograd", 0)) {
+      case 0: return ConvAlgorithm::kDirect;
+      case 2: return ConvAlgorithm::kWinograd2;
+      case 4: return ConvAlgorithm::kWinograd4;
+      default: return std::nullopt;
+    }
+  }
   static ConvAlgorithm choose(const ConvShape& s) { return choose_conv_algorithm(s); }
 
   static ConvShape shape(const SlidingWindow& window, const ImageShape& x, const Shape& weights,

@@ -53,6 +53,7 @@ class IntegerConv final : public Op {
         window_(ctx),
         groups_(conv_groups(ctx)) {
     if (const Tensor* w = ctx.constant(in_.w); w != nullptr) pack_constant(*w);
+    if (packed_.size() > 0) ctx.packed(in_.w);
   }
 
   void plan(PlanContext& ctx) const override {

@@ -9,6 +9,7 @@
 #include <array>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "kernels/kernel_table.h"
@@ -41,11 +42,13 @@ class ConvOp final : public Op {
         activation_(fused_activation(ctx)) {
     const Tensor* w = ctx.constant(1);
     if (w == nullptr || dtype_ == DType::kFloat64) return;
-    if (Direction::may_choose(ctx)) {
-      weights_ = *w;
-    } else {
+    if (const auto algorithm = Direction::algorithm(ctx)) {
+      algorithm_ = *algorithm;
       pack_at_load(*w);
+    } else {
+      weights_ = *w;
     }
+    if (constant()) ctx.packed(1);
   }
 
   void plan(PlanContext& ctx) const override {
@@ -61,6 +64,7 @@ class ConvOp final : public Op {
       require(ctx.shape(3) == y, ErrorCode::kInvalidInput, "residual of shape ", ctx.shape(3).str(),
               ", expected ", y.str());
     if (y.count() > 0) {
+      if (constant()) state->algorithm = algorithm_;
       if (!weights_.empty() && !is_empty_sum(s)) {
         state->algorithm = Direction::choose(s);
         Packed& packed = packed_for(state->algorithm);
@@ -124,7 +128,7 @@ class ConvOp final : public Op {
       s.window.stride[d] = window_.strides().empty() ? 1 : window_.strides()[static_cast<size_t>(d)];
       s.window.dilation[d] = window_.dilations().empty() ? 1 : window_.dilations()[static_cast<size_t>(d)];
     }
-    packed_for(ConvAlgorithm::kDirect).bytes = pack(s, ConvAlgorithm::kDirect, w);
+    packed_for(algorithm_).bytes = pack(s, algorithm_, w);
   }
 
   AlignedBytes pack(const ConvShape& s, ConvAlgorithm algorithm, const Tensor& w) const {
@@ -260,16 +264,17 @@ class ConvOp final : public Op {
   SlidingWindow window_;
   int64_t groups_;
   FusedActivation activation_;
-  // Constant weights, packed for each algorithm that is used: at load, or, where the choice needs the spatial
-  // sizes, by the first plan that makes it, from the weights as they were read.
+  // Constant weights, packed for each algorithm that is used: at load for the one that is known then, else by
+  // the first plan that chooses it, from the weights as they were read.
   struct Packed {
     std::once_flag once;
     AlignedBytes bytes;
   };
   Packed& packed_for(ConvAlgorithm a) const { return packed_[static_cast<size_t>(a)]; }
-  bool constant() const { return !weights_.empty() || packed_for(ConvAlgorithm::kDirect).bytes.size() > 0; }
+  bool constant() const { return !weights_.empty() || packed_for(algorithm_).bytes.size() > 0; }
 
-  Tensor weights_;
+  ConvAlgorithm algorithm_ = ConvAlgorithm::kDirect;
+  Tensor weights_;  // where a plan chooses
   mutable std::array<Packed, kConvAlgorithms> packed_;
 };
 

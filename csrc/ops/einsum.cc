@@ -288,8 +288,8 @@ class Einsum final : public Op {
       : equation_(std::move(equation)),
         dtype_(dtype),
         work_(work_type(dtype)),
-        plain_(work_, false, 1.0f, nullptr),
-        transposed_(work_, true, 1.0f, nullptr) {}
+        plain_(work_, false, 1.0f),
+        transposed_(work_, true, 1.0f) {}
 
   void plan(PlanContext& ctx) const override {
     std::vector<Shape> shapes;

@@ -153,9 +153,8 @@ std::unique_ptr<Op> make_gemm(NodeContext& ctx) {
   const float alpha = ctx.attr_float("alpha", 1.0f);
   // Where an epilogue adds C, alpha rides on the packed B; elsewhere it is applied with beta.
   const bool wide = ctx.dtype(0) == DType::kFloat32 || is_half(ctx.dtype(0));
-  return std::make_unique<Gemm>(
-      MatrixProduct(ctx.dtype(0), transpose_b, wide ? alpha : 1.0f, ctx.constant(1)), transpose_a,
-      transpose_b, alpha, ctx.attr_float("beta", 1.0f), fused_activation(ctx));
+  return std::make_unique<Gemm>(MatrixProduct(ctx, transpose_b, wide ? alpha : 1.0f), transpose_a,
+                                transpose_b, alpha, ctx.attr_float("beta", 1.0f), fused_activation(ctx));
 }
 
 }  // namespace

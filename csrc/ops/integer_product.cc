@@ -27,9 +27,11 @@ float scale_at(const TensorView& t, int64_t i) {
   return t.as<float>()[i];
 }
 
-IntegerProduct::IntegerProduct(DType b, bool transpose_b, const Tensor* constant_b)
-    : signed_(b == DType::kInt8), transposed_(transpose_b) {
+IntegerProduct::IntegerProduct(NodeContext& ctx, int b, bool transpose_b)
+    : signed_(ctx.dtype(b) == DType::kInt8), transposed_(transpose_b) {
+  const Tensor* constant_b = ctx.constant(b);
   if (constant_b == nullptr || constant_b->shape().rank() == 0 || constant_b->count() == 0) return;
+  ctx.packed(b);
   const Shape& s = constant_b->shape();
   int64_t k = s.rank() == 1 ? s[0] : s[s.rank() - 2], n = s.rank() == 1 ? 1 : s[s.rank() - 1];
   if (transpose_b) std::swap(k, n);

@@ -35,8 +35,8 @@ struct IntegerTile {
 
 class IntegerProduct {
  public:
-  // `constant_b` may be nullptr; else it is packed here, once. Each B may be stored N x K.
-  IntegerProduct(DType b, bool transpose_b, const Tensor* constant_b);
+  // B is input `b`; a constant one is packed here, once. Each B may be stored N x K.
+  IntegerProduct(NodeContext& ctx, int b, bool transpose_b);
 
   // `state.shape` is set. Shapes of A, B and, where given, their zero points; adds what run() needs to
   // `layout`.

@@ -62,8 +62,7 @@ std::unique_ptr<Op> make_matmul(NodeContext& ctx) {
                        DType::kUInt32, DType::kInt64, DType::kUInt64});
   ctx.expect_same_dtype(0, 1);
   ctx.output(0, ctx.dtype(0));
-  return std::make_unique<MatMul>(MatrixProduct(ctx.dtype(0), false, 1.0f, ctx.constant(1)), false, false,
-                                  FusedActivation{});
+  return std::make_unique<MatMul>(MatrixProduct(ctx, false, 1.0f), false, false, FusedActivation{});
 }
 
 std::unique_ptr<Op> make_fused(NodeContext& ctx, int most_inputs) {
@@ -76,9 +75,8 @@ std::unique_ptr<Op> make_fused(NodeContext& ctx, int most_inputs) {
     ctx.unsupported("transBatchA and transBatchB must be 0");
   ctx.output(0, ctx.dtype(0));
   const bool transpose_a = ctx.attr_int("transA", 0) != 0, transpose_b = ctx.attr_int("transB", 0) != 0;
-  return std::make_unique<MatMul>(
-      MatrixProduct(ctx.dtype(0), transpose_b, ctx.attr_float("alpha", 1.0f), ctx.constant(1)), transpose_a,
-      transpose_b, fused_activation(ctx));
+  return std::make_unique<MatMul>(MatrixProduct(ctx, transpose_b, ctx.attr_float("alpha", 1.0f)), transpose_a,
+                                  transpose_b, fused_activation(ctx));
 }
 
 std::unique_ptr<Op> make_fused_matmul(NodeContext& ctx) {

@@ -23,9 +23,7 @@ constexpr Inputs kQuantizedInputs{0, 1, 2, 3, 4, 5, 6, 7};
 class IntegerMatMul final : public Op {
  public:
   IntegerMatMul(NodeContext& ctx, const Inputs& inputs)
-      : in_(inputs),
-        quantized_(inputs.y_scale >= 0),
-        product_(ctx.dtype(inputs.b), false, ctx.constant(inputs.b)) {}
+      : in_(inputs), quantized_(inputs.y_scale >= 0), product_(ctx, inputs.b, false) {}
 
   void plan(PlanContext& ctx) const override {
     const Shape &a = ctx.shape(in_.a), &b = ctx.shape(in_.b);
@@ -109,7 +107,7 @@ class IntegerMatMul final : public Op {
 // QLinearMatMul with a float8 among the types of A, B and Y.
 class Float8MatMul final : public Op {
  public:
-  Float8MatMul() : product_(DType::kFloat32, false, 1.0f, nullptr) {}
+  Float8MatMul() : product_(DType::kFloat32, false, 1.0f) {}
 
   void plan(PlanContext& ctx) const override {
     const Inputs& in = kQuantizedInputs;

@@ -24,8 +24,7 @@ struct FloatState final : IntegerProductState {
 
 class MatMulToFloat final : public Op {
  public:
-  MatMulToFloat(NodeContext& ctx, const Inputs& inputs)
-      : in_(inputs), product_(ctx.dtype(inputs.b), false, ctx.constant(inputs.b)) {}
+  MatMulToFloat(NodeContext& ctx, const Inputs& inputs) : in_(inputs), product_(ctx, inputs.b, false) {}
 
   void plan(PlanContext& ctx) const override {
     const Shape &a = ctx.shape(in_.a), &b = ctx.shape(in_.b);

@@ -65,6 +65,7 @@ class MatMulNBits final : public Op {
     const BitsLayout at(layout, f_);
     packed_ = AlignedBytes(static_cast<size_t>(layout.bytes()));
     pack(at, packed_.data(), [&](int i) { return given[i] ? &given[i]->view() : nullptr; });
+    ctx.packed(kB);
   }
 
   void plan(PlanContext& ctx) const override {

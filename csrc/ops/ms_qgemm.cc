@@ -18,10 +18,7 @@ struct GemmState final : IntegerProductState {
 class QGemm final : public Op {
  public:
   QGemm(NodeContext& ctx, bool transpose_a, bool transpose_b, float alpha)
-      : transpose_a_(transpose_a),
-        transpose_b_(transpose_b),
-        alpha_(alpha),
-        product_(ctx.dtype(kB), transpose_b, ctx.constant(kB)) {}
+      : transpose_a_(transpose_a), transpose_b_(transpose_b), alpha_(alpha), product_(ctx, kB, transpose_b) {}
 
   void plan(PlanContext& ctx) const override {
     const Shape &a = ctx.shape(kA), &b = ctx.shape(kB);

@@ -63,6 +63,10 @@ class NodeContext {
   DType dtype(int i) const { return input_type(i).dtype; }  // kUndefined for an omitted input
   // The input's value when it is a constant of the model, else nullptr.
   const Tensor* constant(int i) const;
+  // Says that the operator holds what it needs of constant input i in a form of its own, so that no later
+  // call reads the input's elements: once all its readers have said so, their memory is given back.
+  void packed(int i) { packed_.push_back(i); }
+  const std::vector<int>& packed() const { return packed_; }
   // The declared shape of an input, when the file has it; a constant's own.
   const std::optional<std::vector<Dim>>& declared_shape(int i) const;
   // Throws unless there are at least `least` and at most `most` inputs and the first `least` are given.
@@ -112,6 +116,7 @@ class NodeContext {
 
  private:
   std::vector<ValueType> output_types_;
+  std::vector<int> packed_;
 };
 
 using Factory = std::unique_ptr<Op> (*)(NodeContext& ctx);

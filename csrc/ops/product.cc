@@ -105,10 +105,15 @@ MatMulShape matmul_shape(const Shape& a, const Shape& b, bool transpose_a, bool 
   return out;
 }
 
-MatrixProduct::MatrixProduct(DType dtype, bool transpose_b, float alpha, const Tensor* constant_b)
-    : dtype_(dtype), is_half_(is_half(dtype)), transpose_b_(transpose_b), alpha_(alpha) {
+MatrixProduct::MatrixProduct(DType dtype, bool transpose_b, float alpha)
+    : dtype_(dtype), is_half_(is_half(dtype)), transpose_b_(transpose_b), alpha_(alpha) {}
+
+MatrixProduct::MatrixProduct(NodeContext& ctx, bool transpose_b, float alpha)
+    : MatrixProduct(ctx.dtype(0), transpose_b, alpha) {
+  const Tensor* constant_b = ctx.constant(1);
   if (constant_b == nullptr || !wide() || constant_b->shape().rank() == 0) return;
   constant_ = true;
+  ctx.packed(1);
   const Shape& s = constant_b->shape();
   const int r = s.rank();
   int64_t k = r == 1 ? s[0] : s[r - 2], n = r == 1 ? 1 : s[r - 1];
@@ -121,7 +126,7 @@ MatrixProduct::MatrixProduct(DType dtype, bool transpose_b, float alpha, const T
   const float* b = constant_b->as<float>();
   if (is_half_) {
     wide_b = AlignedBytes(static_cast<size_t>(constant_b->count()) * sizeof(float));
-    widen(dtype, constant_b->as<void>(), wide_b.as<float>(), constant_b->count());
+    widen(dtype_, constant_b->as<void>(), wide_b.as<float>(), constant_b->count());
     b = wide_b.as<float>();
   }
   for (int64_t i = 0; i < count; ++i)

@@ -45,8 +45,10 @@ struct ProductFinish {
 
 class MatrixProduct {
  public:
-  // `constant_b` may be nullptr; else it is packed here, once.
-  MatrixProduct(DType dtype, bool transpose_b, float alpha, const Tensor* constant_b);
+  // Of a node with inputs A and B; a constant B is packed here, once.
+  MatrixProduct(NodeContext& ctx, bool transpose_b, float alpha);
+  // Of any A and B.
+  MatrixProduct(DType dtype, bool transpose_b, float alpha);
 
   DType dtype() const { return dtype_; }
   // True for types that kernels/gemm.h computes.

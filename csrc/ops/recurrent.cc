@@ -38,6 +38,8 @@ class Recurrent final : public Op {
     packed_ = AlignedBytes(static_cast<size_t>(weights_->size()) * sizeof(C));
     const AlignedBytes buffer(static_cast<size_t>(weights_->buffer_size()) * sizeof(C));
     weights_->build(w->view(), r->view(), view(b), view(p), packed_.as<C>(), buffer.as<C>());
+    for (int i : {1, 2, 3, peepholes})
+      if (ctx.has_input(i)) ctx.packed(i);
   }
 
   void plan(PlanContext& ctx) const override {

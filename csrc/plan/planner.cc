@@ -288,7 +288,7 @@ std::shared_ptr<const Segment> root_segment(const Program& program) {
     PlanValue& v = root->known.emplace_back(static_cast<ValueId>(i), PlanValue{}).second;
     v.type = program.types[i];
     if (const Tensor& t = program.constants[i]; !t.empty()) {
-      v.value = t;
+      if (t.has_data()) v.value = t;
       v.shape = t.shape();
       v.shape_known = true;
     }

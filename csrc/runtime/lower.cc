@@ -53,8 +53,9 @@ class LoweredBody final : public Body {
 
 class LoweringContext final : public NodeContext {
  public:
-  LoweringContext(const Graph& graph, const Node& node, const Limits& limits, Parallel& parallel)
-      : NodeContext(graph, node, limits), parallel_(parallel) {}
+  LoweringContext(const Graph& graph, const Node& node, const Limits& limits, Parallel& parallel,
+                  const ReleaseConstant& release)
+      : NodeContext(graph, node, limits), parallel_(parallel), release_(release) {}
 
   std::unique_ptr<Body> body(std::string_view name, const std::vector<ValueType>& input_types) override {
     int first_capture = num_inputs();
@@ -71,14 +72,37 @@ class LoweringContext final : public NodeContext {
       for (size_t i = 0; i < input_types.size(); ++i)
         if (input_types[i].known()) sub.value(sub.inputs[i]).type = input_types[i];
       for (const Capture& c : sub.captures) sub.value(c.inner).type = graph_.value(c.outer).type;
-      return std::make_unique<LoweredBody>(lower(sub, limits_, parallel_), sub.inputs.size(), first_capture,
-                                           limits_, parallel_);
+      return std::make_unique<LoweredBody>(lower(sub, limits_, parallel_, release_), sub.inputs.size(),
+                                           first_capture, limits_, parallel_);
     }
     fail(ErrorCode::kInvalidModel, "subgraph '", name, "' is missing");
   }
 
  private:
   Parallel& parallel_;
+  const ReleaseConstant& release_;
+};
+
+// Gives back the elements of constants that all their readers hold in forms of their own.
+class PackedConstants {
+ public:
+  explicit PackedConstants(const Graph& graph) : readers_(graph.values.size()) {
+    for (const Node& node : graph.nodes)
+      for (ValueId id : all_inputs(node))
+        if (id != kNoValue) ++readers_[static_cast<size_t>(id)];
+    for (ValueId id : graph.outputs) ++readers_[static_cast<size_t>(id)];
+  }
+
+  // An input that is named twice counts twice.
+  void packed(Graph& graph, ValueId id, const ReleaseConstant& release) {
+    if (--readers_[static_cast<size_t>(id)] > 0) return;
+    Tensor& constant = graph.value(id).constant;
+    if (release) release(constant);
+    constant = constant.without_data();
+  }
+
+ private:
+  std::vector<int64_t> readers_;  // by value
 };
 
 std::string types_str(const Graph& graph, const Node& node) {
@@ -110,8 +134,10 @@ bool inputs_known(const Graph& graph, const Node& node) {
 
 }  // namespace
 
-Program lower(Graph& graph, const Limits& limits, Parallel& parallel, Problems problems) {
+Program lower(Graph& graph, const Limits& limits, Parallel& parallel, const ReleaseConstant& release,
+              Problems problems) {
   Program program;
+  PackedConstants constants(graph);
   for (Node& node : graph.nodes) {
     // After a node that failed, what depends on it cannot be judged.
     if (!inputs_known(graph, node)) continue;
@@ -121,11 +147,12 @@ Program lower(Graph& graph, const Limits& limits, Parallel& parallel, Problems p
       continue;
     }
     try {
-      LoweringContext ctx(graph, node, limits, parallel);
+      LoweringContext ctx(graph, node, limits, parallel, release);
       ProgramStep step{def->make(ctx), node.str(), all_inputs(node), node.outputs};
       for (size_t i = 0; i < node.outputs.size(); ++i)
         if (node.outputs[i] != kNoValue) graph.value(node.outputs[i]).type = ctx.output_types()[i];
       program.steps.push_back(std::move(step));
+      for (int i : ctx.packed()) constants.packed(graph, node.inputs[static_cast<size_t>(i)], release);
     } catch (const Error& e) {
       problems.add(node, e.code(), e.message(), types_str(graph, node));
     }

@@ -45,37 +45,53 @@ ModelSummary summarize(const Graph& graph) {
 
 std::unique_ptr<Model> Model::load_bytes(std::span<const std::byte> bytes,
                                          std::shared_ptr<const void> keep_alive, const LoadOptions& options) {
+  const RunGuard guard(nullptr);  // of the loops that constant folding runs
   std::unique_ptr<Model> model(new Model(options));
   const onnx::ModelProto proto = onnx::parse_model(bytes, model->limits_);
   onnx::ExternalData external({}, options.external_data_root);
-  model->build(proto, {model->limits_, std::move(keep_alive), &external}, options);
+  Problems problems;
+  Graph graph = model->read(proto, {model->limits_, std::move(keep_alive), &external}, options, problems);
+  external.release();
+  model->build(std::move(graph), std::move(problems),
+               [&](const Tensor& t) { external.release(t.view().data, t.bytes()); });
   return model;
 }
 
 std::unique_ptr<Model> Model::load_file(const std::string& path, const LoadOptions& options) {
+  const RunGuard guard(nullptr);
   const std::shared_ptr<const MappedFile> file = MappedFile::open(path);
   std::unique_ptr<Model> model(new Model(options));
   const onnx::ModelProto proto = onnx::parse_model(file->bytes(), model->limits_);
   onnx::ExternalData external(onnx::ExternalData::folder_of(path), options.external_data_root);
-  model->build(proto, {model->limits_, file, &external}, options);
+  Problems problems;
+  Graph graph = model->read(proto, {model->limits_, file, &external, file.get()}, options, problems);
+  // What passes have read and replaced would stay in memory beside what took its place.
+  file->release(file->bytes().data(), file->bytes().size());
+  external.release();
+  model->build(std::move(graph), std::move(problems), [&](const Tensor& t) {
+    file->release(t.view().data, t.bytes());
+    external.release(t.view().data, t.bytes());
+  });
   return model;
 }
 
-void Model::build(const onnx::ModelProto& proto, const onnx::DataSource& source, const LoadOptions& options) {
-  const RunGuard guard(nullptr);  // of the loops that constant folding runs
+Graph Model::read(const onnx::ModelProto& proto, const onnx::DataSource& source, const LoadOptions& options,
+                  Problems& problems) {
   info_ = info_of(proto);
-  Problems problems;
   Graph graph = onnx::import_graph(proto, source, problems);
   // Names and declared dimensions as in the file: passes may replace the values behind them.
-  const std::vector<ValueSpec> declared = specs(graph, graph.outputs);
   inputs_ = specs(graph, graph.inputs);
+  outputs_ = specs(graph, graph.outputs);
   // Around a node that is missing, passes would remove others that are to be named.
   if (problems.count() == 0)
     run_passes(graph, {{options.disabled_passes.begin(), options.disabled_passes.end()}, limits_});
   dump_ = pyinfer::dump(graph);
   summary_ = summarize(graph);
-  Program program = lower(graph, limits_, pool_, std::move(problems));
-  outputs_ = declared;
+  return graph;
+}
+
+void Model::build(Graph graph, Problems problems, const ReleaseConstant& release) {
+  Program program = lower(graph, limits_, pool_, release, std::move(problems));
   for (size_t i = 0; i < outputs_.size(); ++i) outputs_[i].type = graph.value(graph.outputs[i]).type;
   executor_ = std::make_unique<Executor>(std::move(program), limits_, pool_);
 }

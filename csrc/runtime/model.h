@@ -12,6 +12,7 @@
 #include "graph/graph.h"
 #include "onnx/importer.h"
 #include "runtime/executor.h"
+#include "runtime/lower.h"
 #include "runtime/thread_pool.h"
 
 namespace pyinfer {
@@ -57,7 +58,7 @@ class Model {
   const std::vector<ValueSpec>& outputs() const { return outputs_; }
   const ModelInfo& info() const { return info_; }
   int threads() const { return pool_.workers(); }
-  // The graph after the passes, as text.
+  // The graph after the passes, without the nodes that become `problems`. as text.
   const std::string& dump() const { return dump_; }
   const ModelSummary& summary() const { return summary_; }
   // The plan for these input shapes; dimensions that the model leaves open and `shapes` does not give are
@@ -72,7 +73,10 @@ class Model {
  private:
   Model(const LoadOptions& options)
       : limits_(options.limits), pool_(options.threads > 0 ? options.threads : available_processors()) {}
-  void build(const onnx::ModelProto& proto, const onnx::DataSource& source, const LoadOptions& options);
+  // The graph after the passes, without the nodes that become `problems`.
+  Graph read(const onnx::ModelProto& proto, const onnx::DataSource& source, const LoadOptions& options,
+             Problems& problems);
+  void build(Graph graph, Problems problems, const ReleaseConstant& release);
   void check(const std::vector<Object>& inputs) const;
 
   Limits limits_;

@@ -101,6 +101,10 @@ class Tensor {
   std::span<T> span() const {
     return view_.span<T>();
   }
+  // False for what without_data() made.
+  bool has_data() const { return view_.data != nullptr || count() == 0; }
+  // Type and shape alone.
+  Tensor without_data() const { return {dtype(), shape(), nullptr, nullptr}; }
   // The same elements under another shape of equal count.
   Tensor reshaped(const Shape& shape) const;
 

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace pyinfer::test {
@@ -15,6 +16,12 @@ struct Case {
 };
 std::vector<Case>& cases();
 void report_failure(const char* file, int line, const std::string& message);
+
+// Adds what the kernels of one instruction set computed to that set's hash of this test. All sets with fused
+// multiply-add must reach the same hash, and `--bits` prints it, to be compared with another processor's; NaN
+// counts as NaN whatever its payload. Only for values that follow from integers or exact arithmetic alone.
+void report_bits(std::string_view isa, const std::vector<float>& values);
+void report_bits(std::string_view isa, const std::vector<int32_t>& values);
 
 struct Registrar {
   Registrar(const char* name, void (*body)()) { cases().push_back({name, body}); }

@@ -82,7 +82,8 @@ void run(const KernelTable& table, Data& d, int64_t row_begin, int64_t row_end, 
   }
 }
 
-void check(const Data& d) {
+void check(const KernelTable& table, const Data& d) {
+  report_bits(table.name, d.y);
   const ConvShape& s = d.args.shape;
   const double tolerance =
       1e-6 * (4 + spatial_size(s.window.kernel, s.window.rank) * s.in_channels / s.groups);
@@ -95,7 +96,7 @@ void run_and_check(const ConvShape& s, const Options& o, uint32_t seed) {
       if (kind == Kind::kDepthwise && !is_depthwise(s)) continue;
       Data d = make(s, o, seed, kind);
       run(table, d, 0, conv_rows(s), 0, conv_panels(s));
-      check(d);
+      check(table, d);
     }
   });
 }
@@ -111,8 +112,10 @@ TEST(conv_random_shapes) {
     const int64_t rank = i % 10 == 0 ? 4 : random.integer(1, 3);
     for (int64_t d = 0; d < rank; ++d) axes.push_back(random_axis(random));
     const int64_t groups = random.integer(0, 2) ? 1 : random.integer(1, 4);
-    const ConvShape s = shape(axes, random.integer(1, 3), groups * random.integer(1, 20),
-                              groups * random.integer(1, 20), groups);
+    // One draw per statement: compilers differ in the order of a call's arguments.
+    const int64_t batch = random.integer(1, 3);
+    const int64_t in = groups * random.integer(1, 20), out = groups * random.integer(1, 20);
+    const ConvShape s = shape(axes, batch, in, out, groups);
     const std::vector<Epilogue> acts = all_activations();
     Options o{.x_gap = random.integer(0, 1) * 3,
               .y_gap = random.integer(0, 1) * 2,
@@ -171,7 +174,7 @@ TEST(conv_same_bits_for_every_tiling_and_batch) {
             .epilogue = {.activation = Activation::kHardSwish}, .residual = true, .in_place = in_place};
         Data whole = make(s, o, 1, is_depthwise(s) ? Kind::kDepthwise : Kind::kConv);
         run(table, whole, 0, conv_rows(s), 0, conv_panels(s));
-        check(whole);
+        check(table, whole);
         for (int64_t rows : {1, 3, 4, 6, 7, 50, 100}) {
           for (int64_t panels : {int64_t{1}, int64_t{2}, conv_panels(s)}) {
             if (is_depthwise(s) && panels != conv_panels(s)) continue;
@@ -258,7 +261,7 @@ TEST(conv_transpose_random_shapes) {
     for_each_isa([&](const KernelTable& table) {
       Data whole = make(s, o, i, Kind::kTranspose);
       run(table, whole, 0, conv_transpose_lines(s), 0, conv_panels(s));
-      check(whole);
+      check(table, whole);
       Data tiled = make(s, o, i, Kind::kTranspose);
       for (int64_t line = 0; line < conv_transpose_lines(s); ++line) {
         for (int64_t p = 0; p < conv_panels(s); ++p) run(table, tiled, line, line + 1, p, p + 1);
@@ -276,24 +279,8 @@ TEST(conv_transpose_wide_line) {
   for_each_isa([&](const KernelTable& table) {
     Data d = make(s, {.residual = true}, 9, Kind::kTranspose);
     run(table, d, 0, conv_transpose_lines(s), 0, conv_panels(s));
-    check(d);
+    check(table, d);
   });
-}
-
-// Every instruction set with fused multiply-add gives the same bits.
-TEST(conv_same_bits_on_every_isa_with_fma) {
-  const Axis a{13, 3, 1, 1, 1, 1};
-  for (Kind kind : {Kind::kConv, Kind::kDepthwise}) {
-    const ConvShape s = shape({a, a}, 2, 40, 40, kind == Kind::kDepthwise ? 40 : 1);
-    std::vector<float> first;
-    for_each_isa([&](const KernelTable& table) {
-      if (std::string(table.name) == "baseline") return;
-      Data d = make(s, {.epilogue = {.activation = Activation::kSilu}}, 5, kind);
-      run(table, d, 0, conv_rows(s), 0, conv_panels(s));
-      if (first.empty()) first = d.y;
-      CHECK(std::memcmp(d.y.data(), first.data(), first.size() * sizeof(float)) == 0);
-    });
-  }
 }
 
 TEST(layout_transpose) {

@@ -18,8 +18,8 @@ struct Problem {
   bool in_place = false;  // the residual is C itself
 };
 
-// Runs `p` whole on `table`, compares with the reference, returns C with its gaps.
-std::vector<float> run_and_check(const KernelTable& table, const Problem& p, uint32_t seed) {
+// Runs `p` whole on `table` and compares with the reference.
+void run_and_check(const KernelTable& table, const Problem& p, uint32_t seed) {
   Random random(seed);
   const int64_t lda = p.k + p.lda, ldc = p.n + p.ldc;
   const int64_t b_rows = p.transposed ? p.n : p.k;
@@ -66,7 +66,7 @@ std::vector<float> run_and_check(const KernelTable& table, const Problem& p, uin
       }
     }
   }
-  return c;
+  report_bits(table.name, c);
 }
 
 const float kPresent = 0;  // stands for "there is one" in Problem::epilogue
@@ -224,21 +224,6 @@ TEST(gemm_is_a_sum_of_ascending_chains) {
       }
     }
   });
-}
-
-// Every instruction set with fused multiply-add gives the same bits, activations included.
-TEST(gemm_same_bits_on_every_isa_with_fma) {
-  for (const Epilogue& act : all_activations()) {
-    Problem p{.m = 13, .n = 53, .k = 40, .epilogue = act};
-    p.epilogue.bias = &kPresent;
-    std::vector<float> first;
-    for_each_isa([&](const KernelTable& table) {
-      if (std::string(table.name) == "baseline") return;
-      const std::vector<float> c = run_and_check(table, p, 21);
-      if (first.empty()) first = c;
-      CHECK(std::memcmp(c.data(), first.data(), c.size() * sizeof(float)) == 0);
-    });
-  }
 }
 
 }  // namespace

@@ -87,6 +87,7 @@ void run_and_check(const KernelTable& table, const Problem& p, uint32_t seed) {
                 .epilogue = epilogue};
   table.gemm.run(same, 0, p.m, 0, panel_count(p.n));
   CHECK_EQ(std::memcmp(c.data(), plain.data(), c.size() * sizeof(float)), 0);
+  report_bits(table.name, c);
   reference::gemm(same, w.data(), p.k, true, expected.data());
   for (size_t i = 0; i < c.size(); ++i) CHECK_NEAR(c[i], expected[i], 1e-4 * (4 + static_cast<double>(p.k)));
 }

@@ -81,6 +81,7 @@ void check_gemm(const KernelTable& table, int64_t m, int64_t n, int64_t k, uint3
   table.gemm_s8.run(args, row, m, 0, panel, scratch.data());
   table.gemm_s8.run(args, row, m, panel, panel_count(n), scratch.data());
 
+  report_bits(table.name, c);
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t j = 0; j < ldc; ++j) {
       int64_t sum = 0;
@@ -177,6 +178,7 @@ TEST(conv_s8_random_shapes) {
       table.conv_s8.run(args, 0, row, 0, conv_panels(s), scratch.data());
       table.conv_s8.run(args, row, conv_rows(s), 0, panel, scratch.data());
       table.conv_s8.run(args, row, conv_rows(s), panel, conv_panels(s), scratch.data());
+      report_bits(table.name, y);
       for (int64_t r = 0; r < conv_rows(s); ++r) {
         for (int64_t m = 0; m < y_stride; ++m) {
           int64_t sum = 0;

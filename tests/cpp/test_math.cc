@@ -63,6 +63,7 @@ void scan(const Scan& s, uint32_t step = 9973) {
   std::vector<float> ys(xs.size());
   for (Isa isa : available_isas()) {
     kernel_table(isa).elementwise.unary(s.kind, xs.data(), ys.data(), static_cast<int64_t>(xs.size()), {});
+    test::report_bits(isa_name(isa), ys);
     const bool fused = isa != Isa::kBaseline;
     const double allowed = s.ulps + (fused ? 0.0 : 2.0), absolute = s.absolute * (fused ? 1.0 : 1.5);
     double worst = 0;

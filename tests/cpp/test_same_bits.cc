@@ -12,13 +12,18 @@ using namespace pyinfer;
 
 namespace {
 
+// In [-8, 8). The distributions of the standard library go through the C library's logarithm, whose bits are
+// its own.
+float moderate(std::mt19937& rng) {
+  return static_cast<float>(static_cast<int32_t>(rng())) * 0x1p-28f;
+}
+
 std::vector<float> random_bits(size_t n, uint32_t seed) {
   std::mt19937 rng(seed);
   std::vector<float> v(n);
   // Half of all magnitudes, half of moderate ones.
-  std::normal_distribution<float> d(0, 4);
   for (size_t i = 0; i < n; ++i)
-    v[i] = i % 2 == 0 ? std::bit_cast<float>(static_cast<uint32_t>(rng())) : d(rng);
+    v[i] = i % 2 == 0 ? std::bit_cast<float>(static_cast<uint32_t>(rng())) : moderate(rng);
   return v;
 }
 
@@ -28,6 +33,7 @@ void expect_same(const std::string& what, const std::function<std::vector<float>
   for (Isa isa : available_isas()) {
     if (isa == Isa::kBaseline) continue;
     const std::vector<float> y = run(kernel_table(isa));
+    test::report_bits(isa_name(isa), y);
     if (first.empty()) first = y;
     CHECK_EQ(y.size(), first.size());
     for (size_t i = 0; i < y.size(); ++i) {
@@ -88,11 +94,10 @@ TEST(same_bits_half_precision) {
 
 TEST(same_bits_reductions_and_normalisations) {
   std::mt19937 rng(5);
-  std::normal_distribution<float> d(0.5f, 2.0f);
   for (const auto& [n, inner] :
        {std::pair{1, 1}, {5, 1}, {16, 1}, {77, 1}, {1000, 1}, {9, 2}, {33, 21}, {20, 64}, {7, 130}}) {
     std::vector<float> x(static_cast<size_t>(4 * n * inner));
-    for (float& v : x) v = d(rng);
+    for (float& v : x) v = 0.5f + moderate(rng) / 2;
     for (int kind = 0; kind <= static_cast<int>(ReduceKind::kLogSumExp); ++kind) {
       expect_same("reduce " + std::to_string(kind), [&](const KernelTable& k) {
         std::vector<float> y(static_cast<size_t>(4 * inner));

@@ -69,7 +69,8 @@ void run(const KernelTable& table, Data& d, int64_t tiles, int64_t panels) {
   }
 }
 
-void check(const Data& d) {
+void check(const KernelTable& table, const Data& d) {
+  report_bits(table.name, d.y);
   const double tolerance = 2e-6 * (4 + 9 * d.args.shape.in_channels);
   for (size_t i = 0; i < d.y.size(); ++i) CHECK_NEAR(d.y[i], d.expected[i], tolerance);
 }
@@ -81,10 +82,13 @@ TEST(winograd_random_shapes) {
     Axis a[2];
     for (Axis& axis_of : a) {
       do {
-        axis_of = axis(random.integer(1, 13), random.integer(0, 2), random.integer(0, 2));
+        // One draw per statement: compilers differ in the order of a call's arguments.
+        const int64_t input = random.integer(1, 13), pad = random.integer(0, 2);
+        axis_of = axis(input, pad, random.integer(0, 2));
       } while (axis_of.input + axis_of.pad + axis_of.pad_end < 3);
     }
-    const ConvShape s = shape(a[0], a[1], random.integer(1, 3), random.integer(1, 70), random.integer(1, 70));
+    const int64_t batch = random.integer(1, 3), in = random.integer(1, 70), out = random.integer(1, 70);
+    const ConvShape s = shape(a[0], a[1], batch, in, out);
     Options o{.x_gap = random.integer(0, 1) * 3,
               .y_gap = random.integer(0, 1) * 2,
               .epilogue = acts[i % acts.size()],
@@ -96,29 +100,23 @@ TEST(winograd_random_shapes) {
       for (int64_t m : {2, 4}) {
         Data d = make(s, m, o, i);
         run(table, d, tiles, panels);
-        check(d);
+        check(table, d);
       }
     });
   }
 }
 
-// An output has the same bits however tiles and panels are cut, whatever batch it travels in, and on every
-// instruction set with fused multiply-add.
+// An output has the same bits however tiles and panels are cut and whatever batch it travels in.
 TEST(winograd_same_bits) {
   const int64_t batch = 3;
   const ConvShape s = shape(axis(11, 1, 1), axis(9, 1, 0), batch, 40, 50);
   for (int64_t m : {2, 4}) {
     for (bool in_place : {false, true}) {
       const Options o{.epilogue = {.activation = Activation::kSilu}, .residual = true, .in_place = in_place};
-      std::vector<float> first;
       for_each_isa([&](const KernelTable& table) {
         Data whole = make(s, m, o, 1);
         run(table, whole, winograd_tiles(s, m), conv_panels(s));
-        check(whole);
-        if (std::string(table.name) != "baseline") {
-          if (first.empty()) first = whole.y;
-          CHECK(std::memcmp(whole.y.data(), first.data(), first.size() * sizeof(float)) == 0);
-        }
+        check(table, whole);
         for (int64_t tiles : {1, 2, 5, 6, 7, 20}) {
           for (int64_t panels : {1, 2, 3}) {
             Data cut = make(s, m, o, 1);

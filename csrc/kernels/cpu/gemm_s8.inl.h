@@ -121,7 +121,7 @@ void s8_tile(const S8Tile& t) {
     for (int p = 0; p < P; ++p) row[p] = load_s8_group(b + p * panel_bytes);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const S8Group v = splat_s8_group(a[r] + g * kS8Group);
+      const auto v = splat_s8_group(a[r] + g * kS8Group);
 #pragma GCC unroll 16
       for (int p = 0; p < P; ++p) acc[r][p] = add_dot_s8(acc[r][p], v, row[p]);
     }

@@ -11,7 +11,7 @@
 namespace pyinfer {
 namespace {
 
-// The accumulators of a tile must stay in registers: rows * panels <= kAccumulators. GCC keeps the
+// The accumulators of a tile must stay in registers, as MakeMatrixTile sees to. GCC keeps the
 // array in registers only when every loop over it is unrolled at compile time, hence the pragmas.
 constexpr int kMaxTileRows = kAccumulators < 12 ? kAccumulators : 12;
 constexpr int kTileLevels = 3;  // 1, 2 or 4 panels
@@ -167,7 +167,7 @@ constexpr TileTable<Fn> make_tile_table() {
 
 template <int R, int P>
 struct MakeMatrixTile {
-  static constexpr bool kFits = R * P <= kAccumulators;
+  static constexpr bool kFits = R * P <= (P == 1 ? kAccumulators : kWideAccumulators);
   static constexpr MatrixTileFn tile = matrix_tile<R, P>;
 };
 constexpr TileTable<MatrixTileFn> kMatrixTiles = make_tile_table<MatrixTileFn, MakeMatrixTile>();

@@ -29,16 +29,20 @@
 //       the tree: lanes i and i+8, then i and i+4, i and i+2, i and i+1. min and max propagate NaN.
 //
 // and for the matrix kernels
-//   kAccumulators                F32 values that fit in registers beside the operands
+//   kAccumulators                F32 values that fit in registers beside the operands of a tile of one panel
+//   kWideAccumulators            F32 values that fit beside the operands of a tile of several panels
 //   transpose_16x16              I32 *    store_n_i32
 //   S8Value S8Group kS8Group kS8Centred load_s8_group splat_s8_group add_dot_s8     see cpu/gemm_s8.inl.h
-//   kS8WideAccumulators          I32 values that fit beside the operands of a tile of several panels
+//                                what splat_s8_group returns is whatever add_dot_s8 takes for A
+//   kS8WideAccumulators          I32 values, likewise
 #pragma once
 
 #if defined(PYINFER_ISA_AVX512)
   #include "kernels/cpu/simd/vec_avx512.h"
 #elif defined(PYINFER_ISA_AVX2)
   #include "kernels/cpu/simd/vec_avx2.h"
+#elif defined(PYINFER_ISA_NEON)
+  #include "kernels/cpu/simd/vec_neon.h"
 #else
   #include "kernels/cpu/simd/vec_baseline.h"
 #endif

@@ -364,6 +364,7 @@ PYINFER_F32_REDUCE(reduce_max, tree::max)
 
 // F32 values a matrix kernel may keep in registers beside its operands.
 constexpr int kAccumulators = 6;
+constexpr int kWideAccumulators = 6;
 
 inline void transpose_8x8(const float* src, int64_t src_stride, float* dst, int64_t dst_stride) {
   __m256 r[8], t[8];

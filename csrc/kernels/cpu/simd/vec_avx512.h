@@ -332,6 +332,7 @@ PYINFER_F32_REDUCE(reduce_max, tree::max)
 
 // F32 values a matrix kernel may keep in registers beside its operands.
 constexpr int kAccumulators = 24;
+constexpr int kWideAccumulators = 24;
 
 // dst(j,i) = src(i,j) for 16 x 16 floats; no overlap.
 inline void transpose_16x16(const float* src, int64_t src_stride, float* dst, int64_t dst_stride) {

@@ -61,6 +61,7 @@ def load_model(
 ) -> ModelCore: ...
 
 class ModelCore:
+    def __init__(self, *args: object, **kwargs: object) -> None: ...  # raises TypeError; see load_model
     @property
     def inputs(self) -> list[tuple[str, str, list[int | str | None] | None]]: ...
     @property

@@ -305,9 +305,6 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def_readwrite("max_loop_trips", &Limits::max_loop_trips)
       .def_readwrite("max_nesting_depth", &Limits::max_nesting_depth);
 
-  m.def("load_model", &make_model, py::arg("source"), py::kw_only(), py::arg("threads"),
-        py::arg("limits").none(true), py::arg("disabled_passes"), py::arg("external_data_root").none(true));
-
   py::class_<Model> model(m, "ModelCore");
   // Only load_model makes one: __new__ alone would give an object without a model.
   reinterpret_cast<PyTypeObject*>(model.ptr())->tp_new = nullptr;
@@ -320,6 +317,9 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def("profile", &profile, py::arg("feeds"))
       .def("dump", &Model::dump)
       .def("summary", &summary, py::arg("shapes").none(true));
+
+  m.def("load_model", &make_model, py::arg("source"), py::kw_only(), py::arg("threads"),
+        py::arg("limits").none(true), py::arg("disabled_passes"), py::arg("external_data_root").none(true));
 
   m.def(
       "cpu_isa", [] { return std::string(isa_name(selected_isa())); },

@@ -73,15 +73,8 @@ class Attention final : public Op {
     if (ctx.wants(kPresentKey)) ctx.output(kPresentKey, Shape({s.batch, s.kv_heads, s.total(), s.size}));
     if (ctx.wants(kPresentValue))
       ctx.output(kPresentValue, Shape({s.batch, s.kv_heads, s.total(), s.v_size}));
-    const Shape scores({s.batch, s.q_heads, s.q_rows, s.total()});
-    if (ctx.wants(kScores)) ctx.output(kScores, scores);
-    (void)scores.count();  // what follows multiplies no more than this and the inputs' sizes
-    if (!s.empty()) {
-      ScratchLayout layout;
-      state->scratch = AttentionScratch(layout, s, ctx.workers(), compute_size(dtype_));
-      ctx.scratch(layout.bytes());
-    }
-    ctx.flops(product_flops(s.batch * s.q_heads * s.q_rows, s.total(), s.size + s.v_size));
+    if (ctx.wants(kScores)) ctx.output(kScores, s.scores());
+    state->scratch = AttentionScratch::plan(ctx, s, dtype_);
     ctx.state(std::move(state));
   }
 
@@ -168,14 +161,7 @@ class Attention final : public Op {
       core.k = HeadRows::of(ctx.in(kK), last, s.kv_heads, s.kv_rows, s.size);
       core.v = HeadRows::of(ctx.in(kV), last, s.kv_heads, s.kv_rows, s.v_size);
       core.y = HeadRows::of(ctx.out(kY), last, s.q_heads, s.q_rows, s.v_size);
-      if (ctx.has(kPastKey)) {
-        core.past_k = HeadRows::of(ctx.in(kPastKey), false, s.kv_heads, s.past, s.size);
-        core.past_v = HeadRows::of(ctx.in(kPastValue), false, s.kv_heads, s.past, s.v_size);
-      }
-      if (ctx.wants(kPresentKey))
-        core.present_k = HeadRows::of(ctx.out(kPresentKey), false, s.kv_heads, s.total(), s.size);
-      if (ctx.wants(kPresentValue))
-        core.present_v = HeadRows::of(ctx.out(kPresentValue), false, s.kv_heads, s.total(), s.v_size);
+      core.use_cache(ctx, {kPastKey, kPastValue, kPresentKey, kPresentValue});
     }
 
     void run() {

@@ -4,17 +4,38 @@
 
 namespace pyinfer {
 
-AttentionScratch::AttentionScratch(ScratchLayout& layout, const AttentionShape& s, int workers_count,
-                                   int64_t element) {
-  const int64_t total = s.total(), size = std::max(s.size, s.v_size);
-  one_block = s.blocks() == 1;
-  const int64_t heads = one_block ? workers_count : s.batch * s.kv_heads;
-  packed_k = layout.take(heads * packed_b_size(s.size, total), element);
-  packed_v = layout.take(heads * packed_b_size(total, s.v_size), element);
+AttentionScratch AttentionScratch::plan(PlanContext& ctx, const AttentionShape& s, DType compute) {
+  AttentionScratch scratch;
+  (void)s.scores().count();
+  ctx.flops(product_flops(s.batch * s.q_heads * s.q_rows, s.total(), s.size + s.v_size));
+  if (s.empty()) return scratch;
+  const int64_t total = s.total(), size = std::max(s.size, s.v_size), element = compute_size(compute);
+  ScratchLayout layout;
+  scratch.one_block = s.blocks() == 1;
+  const int64_t heads = scratch.one_block ? ctx.workers() : s.batch * s.kv_heads;
+  scratch.packed_k = layout.take(heads * packed_b_size(s.size, total), element);
+  scratch.packed_v = layout.take(heads * packed_b_size(total, s.v_size), element);
   // Scores and rows while computing; before that, one head's keys or values gathered.
   const int64_t computing = s.block() * (total + size) + 2 * total;
-  worker_size = round_up(std::max(computing, total * size) * element, static_cast<int64_t>(kCacheLine));
-  workers = layout.take(workers_count, worker_size);
+  scratch.worker_size =
+      round_up(std::max(computing, total * size) * element, static_cast<int64_t>(kCacheLine));
+  scratch.workers = layout.take(ctx.workers(), scratch.worker_size);
+  ctx.scratch(layout.bytes());
+  return scratch;
+}
+
+template <class C>
+void AttentionCore<C>::use_cache(const RunContext& ctx, const CacheIndices& at) {
+  const AttentionShape& s = shape_;
+  const auto rows = [&](const TensorView& x, int64_t count, int64_t size) {
+    return HeadRows::of(x, false, s.kv_heads, count, size);
+  };
+  if (ctx.has(at.past_k)) {
+    past_k = rows(ctx.in(at.past_k), s.past, s.size);
+    past_v = rows(ctx.in(at.past_v), s.past, s.v_size);
+  }
+  if (ctx.wants(at.present_k)) present_k = rows(ctx.out(at.present_k), s.total(), s.size);
+  if (ctx.wants(at.present_v)) present_v = rows(ctx.out(at.present_v), s.total(), s.v_size);
 }
 
 template <class C>

@@ -1,10 +1,11 @@
-// The two products of attention, S = scale Q K^T and Y = P V, head by head, for Attention and FlexAttention.
+// The two products of attention, S = scale Q K^T and Y = P V, head by head, for the attention operators.
 #pragma once
 
 #include <algorithm>
 
 #include "ops/elements.h"
 #include "ops/panels.h"
+#include "ops/plan_context.h"
 #include "ops/run_context.h"
 #include "ops/work.h"
 
@@ -29,6 +30,7 @@ struct AttentionShape {
   int64_t batch = 0, q_heads = 0, kv_heads = 0, q_rows = 0, past = 0, kv_rows = 0, size = 0, v_size = 0;
 
   int64_t total() const { return past + kv_rows; }
+  Shape scores() const { return Shape({batch, q_heads, q_rows, total()}); }
   bool empty() const { return batch == 0 || q_heads == 0 || q_rows == 0; }
   // Rows of Q that one task takes: rows of scores that fit the cache, whatever the batch.
   int64_t block() const {
@@ -46,8 +48,14 @@ struct AttentionScratch {
   int64_t packed_k = 0, packed_v = 0, workers = 0, worker_size = 0;
   bool one_block = false;
 
-  AttentionScratch() = default;
-  AttentionScratch(ScratchLayout& layout, const AttentionShape& s, int workers_count, int64_t element);
+  // Asks for the memory and reports the work of a step that computes in `compute`. Throws Error(kLimit) when
+  // the scores have too many elements: what is planned multiplies no more than them and the inputs' sizes.
+  static AttentionScratch plan(PlanContext& ctx, const AttentionShape& s, DType compute);
+};
+
+// The inputs and outputs of a step that hold past and present keys and values: batch x heads x rows x size.
+struct CacheIndices {
+  int past_k, past_v, present_k, present_v;
 };
 
 template <class C>
@@ -58,6 +66,9 @@ class AttentionCore {
 
   HeadRows q, k, v, past_k, past_v, y;
   HeadRows present_k, present_v;  // where given, they become the past rows followed by the new ones
+
+  // Sets the four from what the step has of `at`.
+  void use_cache(const RunContext& ctx, const CacheIndices& at);
 
   enum Parts { kNothing = 0, kKeys = 1, kValues = 2 };
   // body(worker, b, h, row) for every block of rows of every head of Q, with these parts ready.

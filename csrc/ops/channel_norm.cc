@@ -9,6 +9,8 @@
 #include "ops/elements.h"
 #include "ops/lanes.h"
 #include "ops/op.h"
+#include "ops/row_norm.h"
+#include "ops/work.h"
 
 namespace pyinfer {
 namespace {
@@ -111,12 +113,11 @@ class BatchNorm final : public Op {
       if (dtype_ == DType::kFloat32 && !training_) return apply_folded(ctx, s, mean, a, b);
     }
     if (s.s == 1) return apply_rows(ctx, s, mean, a, b);
-    ctx.parallel(s.n * s.c, std::max<int64_t>(1, kGrain / std::max<int64_t>(s.s, 1)),
-                 [&](int64_t begin, int64_t end, int) {
-                   for (int64_t i = begin; i < end; ++i)
-                     affine_block(dtype_, ctx.in(0).data, ctx.out(0).data, i * s.s, s.s, mean[i % s.c],
-                                  a[i % s.c], b[i % s.c]);
-                 });
+    ctx.parallel(s.n * s.c, grain_for(s.s, kGrain), [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i)
+        affine_block(dtype_, ctx.in(0).data, ctx.out(0).data, i * s.s, s.s, mean[i % s.c], a[i % s.c],
+                     b[i % s.c]);
+    });
   }
 
   // y = x a + (b - mean a): the mean is a constant of the model, and as a rule not far from x.
@@ -126,44 +127,42 @@ class BatchNorm final : public Op {
     const ChannelAffineArgs args{
         .x = ctx.in<float>(0), .y = ctx.out<float>(0), .channels = s.c, .inner = s.s, .scale = a, .shift = b};
     const int64_t lines = s.s == 1 ? s.n : s.n * s.c, length = s.s == 1 ? s.c : s.s;
-    ctx.parallel(lines, std::max<int64_t>(1, kGrain / std::max<int64_t>(length, 1)),
+    ctx.parallel(lines, grain_for(length, kGrain),
                  [&](int64_t begin, int64_t end, int) { kernels().norm.channel_affine(args, begin, end); });
   }
 
   // Channels side by side.
   template <class C>
   void apply_rows(RunContext& ctx, const ChannelState& s, const C* mean, const C* a, const C* b) const {
-    ctx.parallel(s.n, std::max<int64_t>(1, kGrain / std::max<int64_t>(s.c, 1)),
-                 [&](int64_t begin, int64_t end, int) {
-                   C buffer[kBlock];
-                   for (int64_t row = begin; row < end; ++row)
-                     for (int64_t c = 0; c < s.c; c += kBlock) {
-                       const int64_t n = std::min(kBlock, s.c - c), at = row * s.c + c;
-                       const C* x = load_as(dtype_, ctx.in(0).data, at, n, buffer);
-                       C* y = place_as(dtype_, ctx.out(0).data, at, buffer);
-                       for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean[c + i]) * a[c + i] + b[c + i];
-                       store_as(dtype_, ctx.out(0).data, at, n, y);
-                     }
-                 });
+    ctx.parallel(s.n, grain_for(s.c, kGrain), [&](int64_t begin, int64_t end, int) {
+      C buffer[kBlock];
+      for (int64_t row = begin; row < end; ++row)
+        for (int64_t c = 0; c < s.c; c += kBlock) {
+          const int64_t n = std::min(kBlock, s.c - c), at = row * s.c + c;
+          const C* x = load_as(dtype_, ctx.in(0).data, at, n, buffer);
+          C* y = place_as(dtype_, ctx.out(0).data, at, buffer);
+          for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean[c + i]) * a[c + i] + b[c + i];
+          store_as(dtype_, ctx.out(0).data, at, n, y);
+        }
+    });
   }
 
   // Mean and variance of each channel over N and S.
   template <class C>
   void measure(RunContext& ctx, const ChannelState& s, C* mean, C* variance) const {
     const int64_t count = s.n * s.s;
-    ctx.parallel(s.c, std::max<int64_t>(1, kGrain / std::max<int64_t>(count, 1)),
-                 [&](int64_t begin, int64_t end, int) {
-                   for (int64_t c = begin; c < end; ++c) {
-                     const auto total = [&](auto map) {
-                       Lanes<C> lanes(C{0});
-                       for (int64_t n = 0; n < s.n; ++n)
-                         feed(lanes, dtype_, ctx.in(0).data, (n * s.c + c) * s.s, s.s, map);
-                       return lanes.total(kJoinAdd) / static_cast<C>(count);
-                     };
-                     const C m = mean[c] = total([](C v) { return v; });
-                     variance[c] = total([m](C v) { return (v - m) * (v - m); });
-                   }
-                 });
+    ctx.parallel(s.c, grain_for(count, kGrain), [&](int64_t begin, int64_t end, int) {
+      for (int64_t c = begin; c < end; ++c) {
+        const auto found = moments<C>(count, [&](auto map) {
+          Lanes<C> lanes(C{0});
+          for (int64_t n = 0; n < s.n; ++n)
+            feed(lanes, dtype_, ctx.in(0).data, (n * s.c + c) * s.s, s.s, map);
+          return lanes.total(kJoinAdd);
+        });
+        mean[c] = found.mean;
+        variance[c] = found.variance;
+      }
+    });
   }
 
   // running = input * momentum + current * (1 - momentum); `value` becomes the current one.
@@ -227,18 +226,18 @@ class GroupNorm final : public Op {
                                  .scale = scale,
                                  .bias = bias,
                                  .epsilon = epsilon_};
-        ctx.parallel(s.n * groups, std::max<int64_t>(1, kGrain / count),
+        ctx.parallel(s.n * groups, grain_for(count, kGrain),
                      [&](int64_t begin, int64_t end, int) { kernels().norm.group_norm(args, begin, end); });
         return;
       }
     }
-    ctx.parallel(s.n * groups, std::max<int64_t>(1, kGrain / count), [&](int64_t begin, int64_t end, int) {
+    ctx.parallel(s.n * groups, grain_for(count, kGrain), [&](int64_t begin, int64_t end, int) {
       for (int64_t g = begin; g < end; ++g) {
-        Lanes<C> sum(C{0}), squares(C{0});
-        feed(sum, dtype_, x, g * count, count, [](C v) { return v; });
-        const C mean = sum.total(kJoinAdd) / static_cast<C>(count);
-        feed(squares, dtype_, x, g * count, count, [mean](C v) { return (v - mean) * (v - mean); });
-        const C variance = squares.total(kJoinAdd) / static_cast<C>(count);
+        const auto [mean, variance] = moments<C>(count, [&](auto map) {
+          Lanes<C> lanes(C{0});
+          feed(lanes, dtype_, x, g * count, count, map);
+          return lanes.total(kJoinAdd);
+        });
         const C inverse = C{1} / std::sqrt(variance + static_cast<C>(epsilon_));
         for (int64_t i = 0; i < channels; ++i) {
           const int64_t at = per_group ? g % groups : g % groups * channels + i;

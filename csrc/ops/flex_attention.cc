@@ -43,14 +43,8 @@ class FlexAttention final : public Op {
                 (s.kv_heads > 0 ? s.q_heads % s.kv_heads == 0 : s.q_heads == 0),
             ErrorCode::kInvalidInput, "Q, K, V of shapes ", q.str(), ", ", k.str(), ", ", v.str(),
             " do not fit each other");
-    (void)scores_shape(s).count();
     ctx.output(0, Shape({s.batch, s.q_heads, s.q_rows, s.v_size}));
-    if (!s.empty()) {
-      ScratchLayout layout;
-      state->scratch = AttentionScratch(layout, s, ctx.workers(), compute_size(compute_));
-      ctx.scratch(layout.bytes());
-    }
-    ctx.flops(product_flops(s.batch * s.q_heads * s.q_rows, s.total(), s.size + s.v_size));
+    state->scratch = AttentionScratch::plan(ctx, s, compute_);
     ctx.state(std::move(state));
   }
 
@@ -59,10 +53,6 @@ class FlexAttention final : public Op {
   }
 
  private:
-  static Shape scores_shape(const AttentionShape& s) {
-    return Shape({s.batch, s.q_heads, s.q_rows, s.total()});
-  }
-
   // use(b, h, row, rows, p, worker) for every block of rows.
   template <class C, class Use>
   static void each_block(RunContext& ctx, const AttentionShape& s, const AttentionCore<C>& core, int parts,
@@ -98,7 +88,7 @@ class FlexAttention final : public Op {
   // Scores and probabilities of all heads at once, for the subgraphs to see.
   template <class C>
   void run_modified(RunContext& ctx, const AttentionShape& s, const AttentionCore<C>& core) const {
-    Tensor scores(softmax_, scores_shape(s));
+    Tensor scores(softmax_, s.scores());
     const auto at = [&](int64_t b, int64_t h, int64_t row) {
       return ((b * s.q_heads + h) * s.q_rows + row) * s.total();
     };
@@ -108,7 +98,7 @@ class FlexAttention final : public Op {
                  store_as(softmax_, scores.view().data, at(b, h, row), rows * s.total(), p);
                });
     scores = modified(ctx, score_mod_.get(), std::move(scores), "score_mod");
-    Tensor probabilities(softmax_, scores_shape(s));
+    Tensor probabilities(softmax_, s.scores());
     each_block(ctx, s, core, core.kNothing, [&](int64_t b, int64_t h, int64_t row, int64_t rows, C* p, int) {
       const int64_t n = rows * s.total();
       const C* from = load_as(softmax_, scores.view().data, at(b, h, row), n, p);

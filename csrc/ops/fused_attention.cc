@@ -68,13 +68,7 @@ class FusedAttention final : public Op {
     state->mask = walk(mask, s);
     state->keep = walk(keep, s);
     ctx.output(kY, Shape({s.batch, s.q_rows, s.q_heads, s.v_size}));
-    (void)Shape({s.batch, s.q_heads, s.q_rows, s.total()}).count();
-    if (!s.empty()) {
-      ScratchLayout layout;
-      state->scratch = AttentionScratch(layout, s, ctx.workers(), compute_size(dtype_));
-      ctx.scratch(layout.bytes());
-    }
-    ctx.flops(product_flops(s.batch * s.q_heads * s.q_rows, s.total(), s.size + s.v_size));
+    state->scratch = AttentionScratch::plan(ctx, s, dtype_);
     ctx.state(std::move(state));
   }
 
@@ -150,15 +144,7 @@ class FusedAttention final : public Op {
     core.k = rows(ctx, kK, state);
     core.v = rows(ctx, kV, state);
     core.y = HeadRows::of(ctx.out(kY), true, s.q_heads, s.q_rows, s.v_size);
-    const auto heads_first = [&](const TensorView& x, int64_t count, int64_t size) {
-      return HeadRows::of(x, false, s.kv_heads, count, size);
-    };
-    if (ctx.has(kPastKey)) {
-      core.past_k = heads_first(ctx.in(kPastKey), s.past, s.size);
-      core.past_v = heads_first(ctx.in(kPastValue), s.past, s.v_size);
-    }
-    if (ctx.wants(kPresentKey)) core.present_k = heads_first(ctx.out(kPresentKey), s.total(), s.size);
-    if (ctx.wants(kPresentValue)) core.present_v = heads_first(ctx.out(kPresentValue), s.total(), s.v_size);
+    core.use_cache(ctx, {kPastKey, kPastValue, kPresentKey, kPresentValue});
     if (s.empty() || s.v_size == 0) return core.write_present(ctx);
     core.each_block(ctx, core.kKeys | core.kValues, [&](int worker, int64_t b, int64_t h, int64_t row) {
       const int64_t count = std::min(s.block(), s.q_rows - row), total = s.total();

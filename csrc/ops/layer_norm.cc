@@ -9,6 +9,7 @@
 #include "ops/elements.h"
 #include "ops/op.h"
 #include "ops/row_norm.h"
+#include "ops/work.h"
 
 namespace pyinfer {
 namespace {
@@ -110,7 +111,7 @@ class LayerNorm final : public Op {
         shared[i] = buffer;
       }
     }
-    const int64_t grain = std::max<int64_t>(1, kGrain / s.n);
+    const int64_t grain = grain_for(s.n, kGrain);
     if constexpr (std::is_same_v<C, float>) {
       if (plain(ctx, s)) {
         const RowNormArgs args{.x = ctx.in<float>(0),

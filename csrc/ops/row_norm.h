@@ -12,6 +12,18 @@
 namespace pyinfer {
 
 template <class C>
+struct Moments {
+  C mean, variance;
+};
+
+// Of `count` numbers, of which sum(f) adds up f(v).
+template <class C, class Sum>
+Moments<C> moments(int64_t count, Sum sum) {
+  const C n = static_cast<C>(count), mean = sum([](C v) { return v; }) / n;
+  return {mean, sum([mean](C v) { return (v - mean) * (v - mean); }) / n};
+}
+
+template <class C>
 struct RowStatistics {
   C mean, inverse;
 };
@@ -37,9 +49,10 @@ inline RowStatistics<float> normalize_row(bool centered, float epsilon, const fl
 
 inline RowStatistics<double> normalize_row(bool centered, float epsilon, const double* x, const double* scale,
                                            const double* bias, double* y, int64_t n) {
-  const double count = static_cast<double>(n);
-  const double mean = centered ? lane_sum(x, n) / count : 0.0;
-  const double variance = lane_sum(x, n, [=](double v) { return (v - mean) * (v - mean); }) / count;
+  const auto sum = [&](auto map) { return lane_sum(x, n, map); };
+  const auto square = [](double v) { return v * v; };
+  const auto [mean, variance] =
+      centered ? moments<double>(n, sum) : Moments<double>{0.0, sum(square) / static_cast<double>(n)};
   const double inverse = 1.0 / std::sqrt(variance + static_cast<double>(epsilon));
   for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * inverse * scale[i] + (bias ? bias[i] : 0.0);
   return {mean, inverse};

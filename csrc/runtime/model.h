@@ -58,7 +58,7 @@ class Model {
   const std::vector<ValueSpec>& outputs() const { return outputs_; }
   const ModelInfo& info() const { return info_; }
   int threads() const { return pool_.workers(); }
-  // The graph after the passes, as text.
+  // The graph after the passes, without the nodes that become `problems`. as text.
   const std::string& dump() const { return dump_; }
   const ModelSummary& summary() const { return summary_; }
   // The plan for these input shapes; dimensions that the model leaves open and `shapes` does not give are
@@ -73,7 +73,7 @@ class Model {
  private:
   Model(const LoadOptions& options)
       : limits_(options.limits), pool_(options.threads > 0 ? options.threads : available_processors()) {}
-  // The graph after the passes.
+  // The graph after the passes, without the nodes that become `problems`.
   Graph read(const onnx::ModelProto& proto, const onnx::DataSource& source, const LoadOptions& options,
              Problems& problems);
   void build(Graph graph, Problems problems, const ReleaseConstant& release);

@@ -63,8 +63,8 @@ def run(build: Path, program: str, *arguments: str) -> dict[str, str]:
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("bits ")]
     if not lines:
         sys.exit(f"{' '.join(command)}\nprinted no hashes")
-    what = f"{build.name}: {len(lines)} hashes of {Path(arguments[0]).stem if arguments else program}"
-    print(f"{what} in {time.monotonic() - start:.0f} s", flush=True)
+    what = Path(arguments[0]).stem if program == "pyinfer_model_bits" else program
+    print(f"{build.name}: {len(lines)} hashes of {what} in {time.monotonic() - start:.0f} s", flush=True)
     return {name: digest for _, name, digest in lines}
 
 
@@ -92,7 +92,9 @@ def compare_model(first: Path, second: Path, name: str) -> list[str]:
     one = ["--batch", "3"] if several else []
     a = run(first, "pyinfer_model_bits", str(path), "--threads", "1,2,4", *several, *feeds)
     b = run(second, "pyinfer_model_bits", str(path), *one, *feeds)
-    return [f"{name}: {row}" for row in b if a.get(row) != b[row]]
+    wrong = [f"{name}: {row}" for row in b if a.get(row) != b[row]]
+    print(f"{name}: {'other' if wrong else 'the same'} bits", flush=True)
+    return wrong
 
 
 def main() -> None:

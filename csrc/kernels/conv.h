@@ -2,8 +2,9 @@
 //   Y(n, o, m) = epilogue(sum over taps t, then channels c, of X(n, o * stride - pad + t * dilation, g, c) *
 //   W(t, c, m))
 // with taps in row-major order and, for groups > 1, c running over the channels of m's group g.
-// Each output is one chain of fused multiply-adds in that order, starting from +0, whatever the tile;
-// padding takes part as zeros.
+// The sum runs in that order, cut into chains as in kernels/gemm.h: of kChainLength for a window of one tap,
+// else of as many whole taps as fit (at least one), and with fewer than kConvFewChannels channels of a group,
+// of as many whole lines of taps along the last axis. Padding takes part as zeros.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +15,8 @@
 #include "kernels/window.h"
 
 namespace pyinfer {
+
+inline constexpr int64_t kConvFewChannels = 32;
 
 struct ConvShape {
   Window window;

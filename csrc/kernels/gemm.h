@@ -1,6 +1,7 @@
 // Matrix product, fp32: C(i,j) = epilogue(sum_k A(i,k) * B(k,j)).
-// Each C(i,j) is one chain of fused multiply-adds over ascending k, starting from +0, whatever
-// the tile it is computed in.
+// The sum over k is cut into chains of kChainLength: each is one chain of fused multiply-adds over ascending
+// k, starting from +0, and the chains' sums are added in ascending order, whatever the tile, the thread or
+// the instruction set. Short chains round less than one long chain, and lie in the first cache.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,8 @@ namespace pyinfer {
 // B is packed in panels of this many columns; panel p holds columns [16p, 16p + 16) as K rows of
 // 16 floats, zeros past the last column. Panels follow each other without gaps.
 inline constexpr int kPanelWidth = 16;
+
+inline constexpr int64_t kChainLength = 384;
 
 constexpr int64_t panel_count(int64_t n) {
   return (n + kPanelWidth - 1) / kPanelWidth;

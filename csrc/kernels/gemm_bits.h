@@ -2,8 +2,8 @@
 // zero point:
 //   C(i,j) = epilogue(sum_k A(i,k) * W(k,j)),   W(k,j) = (Q(k,j) - zero(g,j)) * scale(g,j),   g the group of
 //   k
-// W is rounded to fp32 after each of its two steps. Each C(i,j) is one chain of fused multiply-adds over
-// ascending k, starting from +0, as in kernels/gemm.h.
+// W is rounded to fp32 after each of its two steps. Sums run in the chains of
+// kernels/gemm.h.
 #pragma once
 
 #include <cstdint>

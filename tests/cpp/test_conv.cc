@@ -1,5 +1,6 @@
 // Convolutions and changes of layout against plain loops, on every instruction set this CPU has.
 #include <cstring>
+#include <numeric>
 
 #include "base/aligned.h"
 #include "base/cpu_features.h"
@@ -189,10 +190,18 @@ TEST(conv_same_bits_for_every_tiling_and_batch) {
   });
 }
 
-// The chain runs over (taps, channels) ascending: what std::fma computes step by step.
-TEST(conv_is_one_ascending_chain) {
-  for (const ConvShape& s : {shape({{7, 3, 1, 1, 1, 1}, {7, 3, 1, 1, 1, 1}}, 1, 50, 20),
-                             shape({{9, 5, 2, 1, 2, 2}, {9, 5, 2, 1, 2, 2}}, 1, 3, 20)}) {
+// Chains of whole taps, or lines of taps, run over (taps, channels) ascending: what std::fma computes step by
+// step.
+TEST(conv_is_a_sum_of_ascending_chains) {
+  struct Case {
+    ConvShape shape;
+    int64_t chain_taps;
+  };
+  for (const auto& [s, chain_taps] :
+       {Case{shape({{7, 3, 1, 1, 1, 1}, {7, 3, 1, 1, 1, 1}}, 1, 50, 20), kChainLength / 50},
+        Case{shape({{6, 2, 1, 1, 1, 1}, {6, 2, 1, 1, 1, 1}}, 1, 500, 3), 1},
+        Case{shape({{9, 5, 2, 1, 2, 2}, {9, 5, 2, 1, 2, 2}}, 1, 3, 20), 25},
+        Case{shape({{9, 5, 2, 1, 2, 2}, {9, 7, 2, 1, 3, 3}}, 1, 20, 17), kChainLength / 140 * 7}}) {
     for_each_isa([&](const KernelTable& table) {
       if (std::string(table.name) == "baseline") return;
       Data d = make(s, {.bias = false}, 1, Kind::kConv);
@@ -200,13 +209,15 @@ TEST(conv_is_one_ascending_chain) {
       const int64_t taps = spatial_size(s.window.kernel, 2);
       for (int64_t row = 0; row < conv_rows(s); ++row) {
         for (int64_t m = 0; m < s.out_channels; ++m) {
-          float sum = 0;
+          std::vector<float> chains((taps + chain_taps - 1) / chain_taps);
           reference::for_each_tap(s.window, row, [&](int64_t tap, int64_t pixel) {
+            float& chain = chains[tap / chain_taps];
             for (int64_t c = 0; c < s.in_channels; ++c) {
-              sum = std::fma(d.args.x[pixel * s.in_channels + c],
-                             d.weights[(m * s.in_channels + c) * taps + tap], sum);
+              chain = std::fma(d.args.x[pixel * s.in_channels + c],
+                               d.weights[(m * s.in_channels + c) * taps + tap], chain);
             }
           });
+          const float sum = std::accumulate(chains.begin() + 1, chains.end(), chains[0]);
           CHECK_EQ(d.args.y[row * s.out_channels + m], sum);
         }
       }

@@ -14,8 +14,6 @@ namespace {
 
 // Weights pass through the caches once per block of this many output pixels.
 constexpr int64_t kConvBlockRows = 96;
-// Below this many channels the taps along the last axis are gathered together.
-constexpr int64_t kConvFewChannels = 32;
 // For the pointers and copies of a block of rows, unless one tile of rows needs more.
 constexpr int64_t kConvScratchGoal = 128 * 1024;
 
@@ -41,6 +39,7 @@ inline ConvPlan plan_conv(const ConvArgs& args) {
     plan.pointwise =
         plan.pointwise && w.kernel[d] == 1 && w.stride[d] == 1 && w.pad[d] == 0 && w.output[d] == w.input[d];
   }
+  // With few channels the taps along the last axis are gathered together.
   plan.runs = s.groups == 1 && args.x_stride == channels && w.dilation[last] == 1 && w.kernel[last] > 1 &&
               channels < kConvFewChannels;
   plan.segments = plan.runs ? taps / w.kernel[last] : taps;
@@ -51,6 +50,13 @@ inline ConvPlan plan_conv(const ConvArgs& args) {
   plan.zeros = div_up(max_of(s.in_channels, plan.segment_length), 16) * 16;
   plan.copies = plan.runs ? div_up(plan.block_rows * taps * channels, 16) * 16 : 0;
   return plan;
+}
+
+// Cut alike whether or not the taps along the last axis are gathered together.
+inline Depth conv_depth(const ConvArgs& args, const ConvPlan& plan) {
+  const Window& w = args.shape.window;
+  const bool lines = !plan.runs && args.shape.in_channels / args.shape.groups < kConvFewChannels;
+  return Depth(plan.segments, plan.segment_length, lines ? w.kernel[w.rank - 1] : 1);
 }
 
 inline size_t conv_scratch_bytes(const ConvArgs& args) {
@@ -136,31 +142,30 @@ inline void conv_run(const ConvArgs& args, int64_t row_begin, int64_t row_end, i
   tap_offsets(w, plan.runs ? w.rank - 1 : w.rank, args.x_stride, offsets);
   const ConvGather gather{.zeros = zeros, .offsets = offsets, .interior = interior_of(w)};
 
-  // As in gemm_run: partial sums wait in Y, unless its old values are still needed.
-  const bool whole_k = args.epilogue.residual == args.y || row_end - row_begin <= kMaxTileRows;
-  const int64_t block = whole_k ? plan.segments : max_of(1, kGemmBlockK / plan.segment_length);
+  const Depth depth = conv_depth(args, plan);
+  const int64_t chains = depth.chains();
+  const int64_t step = runs_all_chains(args.epilogue.residual, args.y, row_end - row_begin) ? chains : 1;
   for (int64_t row = row_begin; row < row_end; row += plan.block_rows) {
     const int64_t rows = min_of(plan.block_rows, row_end - row);
     gather_rows(args, plan, gather, row, rows, copies, table);
     for_each_group(args, k, panel_begin, panel_end, [&](int64_t begin, int64_t end, const GemmArgs& product) {
-      for (int64_t s = 0; s < plan.segments; s += block) {
-        run_matrix_block(
-            {.row = row,
-             .rows = rows,
-             .panel_begin = begin,
-             .panel_end = end,
-             .n = product.n,
-             .segments = min_of(block, plan.segments - s),
-             .segment_length = plan.segment_length,
-             .a_offset = product.a - args.x,
-             .b = product.b + s * plan.segment_length * 16,
-             .panel_stride = k * 16,
-             .c = product.c,
-             .ldc = product.ldc,
-             .resume = s > 0,
-             .finish = s + block >= plan.segments,
-             .epilogue = &product.epilogue},
-            [&](int height, int64_t first) { return table + first * plan.segments + s * height; });
+      for (int64_t chain = 0; chain < chains; chain += step) {
+        run_matrix_block({.row = row,
+                          .rows = rows,
+                          .panel_begin = begin,
+                          .panel_end = end,
+                          .chain_begin = chain,
+                          .chain_end = chain + step,
+                          .n = product.n,
+                          .depth = depth,
+                          .a_offset = product.a - args.x,
+                          .b = product.b + depth.first_k(chain) * 16,
+                          .panel_stride = k * 16,
+                          .c = product.c,
+                          .ldc = product.ldc,
+                          .finish = chain + step == chains,
+                          .epilogue = &product.epilogue},
+                         [&](int, int64_t first) { return table + first * plan.segments; });
       }
     });
   }

@@ -106,6 +106,7 @@ inline void conv_transpose_phase(const ConvArgs& args, TransposeLine line, int64
   for (int d = 0; d < w.rank; ++d) row0 = row0 * w.output[d] + line.at[d];
 
   const int64_t channels = args.shape.in_channels / args.shape.groups;
+  const Depth depth(taps, channels);
   const int64_t block = transpose_block_rows(w);
   for (int64_t row = 0; row < pixels; row += block) {
     const int64_t rows = min_of(block, pixels - row);
@@ -128,15 +129,15 @@ inline void conv_transpose_phase(const ConvArgs& args, TransposeLine line, int64
                                        .rows = rows,
                                        .panel_begin = begin,
                                        .panel_end = end,
+                                       .chain_begin = 0,
+                                       .chain_end = depth.chains(),
                                        .n = product.n,
-                                       .segments = taps,
-                                       .segment_length = channels,
+                                       .depth = depth,
                                        .a_offset = product.a - args.x,
                                        .b = product.b + before * channels * div_up(product.n, 16) * 16,
                                        .panel_stride = taps * channels * 16,
                                        .c = product.c + row0 * args.y_stride,
                                        .ldc = args.y_stride * stride,
-                                       .resume = false,
                                        .finish = true,
                                        .epilogue = &e},
                                       [&](int, int64_t at) { return table + at * taps; });

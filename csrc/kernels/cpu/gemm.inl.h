@@ -7,39 +7,41 @@
 namespace pyinfer {
 namespace {
 
-// A panel's k block (16 x kGemmBlockK floats) fits the first cache beside the rows of A that meet
-// it; a block of rows of A (kGemmBlockRows x kGemmBlockK) fits the second.
-constexpr int64_t kGemmBlockK = 384;
+// A block of rows of A (kGemmBlockRows x kChainLength) fits the second cache.
 constexpr int64_t kGemmBlockRows = 240;
+
+// Whether a call runs all chains of a tile before the next tile: sums wait in C between passes, so C must not
+// be needed for its old values; and a single tile of rows reads each panel once and gains nothing from
+// passes.
+inline bool runs_all_chains(const float* residual, const float* c, int64_t rows) {
+  return residual == c || rows <= kMaxTileRows;
+}
 
 inline void gemm_run(const GemmArgs& args, int64_t row_begin, int64_t row_end, int64_t panel_begin,
                      int64_t panel_end) {
-  // Partial sums wait in C between k blocks, so C must not be needed for its old values; a single
-  // tile of rows reads each panel once and gains nothing from blocks.
-  const bool whole_k = args.epilogue.residual == args.c || row_end - row_begin <= kMaxTileRows;
-  const int64_t block_k = whole_k ? max_of(args.k, 1) : kGemmBlockK;
+  const Depth depth(1, args.k);
+  const int64_t chains = depth.chains();
+  const int64_t step = runs_all_chains(args.epilogue.residual, args.c, row_end - row_begin) ? chains : 1;
   for (int64_t row = row_begin; row < row_end; row += kGemmBlockRows) {
-    // One pass even when K = 0: the epilogue of an empty sum.
-    for (int64_t k = 0; k == 0 || k < args.k; k += block_k) {
-      const int64_t length = min_of(block_k, args.k - k);
+    for (int64_t chain = 0; chain < chains; chain += step) {
       const float* table[kMaxTileRows];
       run_matrix_block({.row = row,
                         .rows = min_of(kGemmBlockRows, row_end - row),
                         .panel_begin = panel_begin,
                         .panel_end = panel_end,
+                        .chain_begin = chain,
+                        .chain_end = chain + step,
                         .n = args.n,
-                        .segments = 1,
-                        .segment_length = length,
+                        .depth = depth,
                         .a_offset = 0,
-                        .b = args.b + k * 16,
+                        .b = args.b + depth.first_k(chain) * 16,
                         .panel_stride = args.k * 16,
                         .c = args.c,
                         .ldc = args.ldc,
-                        .resume = k > 0,
-                        .finish = k + length == args.k,
+                        .finish = chain + step == chains,
                         .epilogue = &args.epilogue},
                        [&](int height, int64_t first) {
-                         const float* a = args.a + (row + first) * args.lda + k;
+                         const float* a = args.a + (row + first) * args.lda;
                          for (int r = 0; r < height; ++r) table[r] = a + r * args.lda;
                          return table;
                        });

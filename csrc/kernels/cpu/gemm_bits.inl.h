@@ -8,8 +8,6 @@
 namespace pyinfer {
 namespace {
 
-constexpr int64_t kBitsBlockK = 256;  // a multiple of the values in any word
-
 struct BitsScale {
   F32 scale, zero;
 };
@@ -45,30 +43,30 @@ void widen_panel(const GemmBitsArgs& args, int64_t panel, int64_t k_begin, int64
 }
 
 void gemm_bits_block(const GemmBitsArgs& args, int64_t row, int64_t rows, int64_t panel) {
-  alignas(64) float weights[kBitsBlockK * 16];
+  static_assert(kChainLength % 16 == 0, "words are whole in a chain");
+  alignas(64) float weights[kChainLength * 16];
+  const Depth depth(1, args.k);
   const auto widen = args.bits == 2 ? widen_panel<2> : args.bits == 4 ? widen_panel<4> : widen_panel<8>;
-  // One pass even when K = 0: the epilogue of an empty sum.
-  for (int64_t k = 0; k == 0 || k < args.k; k += kBitsBlockK) {
-    const int64_t length = min_of(kBitsBlockK, args.k - k);
-    widen(args, panel, k, k + length, weights);
+  for (int64_t chain = 0; chain < depth.chains(); ++chain) {
+    widen(args, panel, depth.first_k(chain), depth.first_k(chain + 1), weights);
     const float* table[kMaxTileRows];
     run_matrix_block({.row = row,
                       .rows = rows,
                       .panel_begin = panel,
                       .panel_end = panel + 1,
+                      .chain_begin = chain,
+                      .chain_end = chain + 1,
                       .n = args.n,
-                      .segments = 1,
-                      .segment_length = length,
+                      .depth = depth,
                       .a_offset = 0,
                       .b = weights,
                       .panel_stride = 0,  // the one panel
                       .c = args.c,
                       .ldc = args.ldc,
-                      .resume = k > 0,
-                      .finish = k + length == args.k,
+                      .finish = chain + 1 == depth.chains(),
                       .epilogue = &args.epilogue},
                      [&](int height, int64_t first) {
-                       const float* a = args.a + (row + first) * args.lda + k;
+                       const float* a = args.a + (row + first) * args.lda;
                        for (int r = 0; r < height; ++r) table[r] = a + r * args.lda;
                        return table;
                      });

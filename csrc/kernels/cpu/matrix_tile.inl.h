@@ -6,6 +6,7 @@
 #include "kernels/cpu/activation.inl.h"
 #include "kernels/cpu/simd/vec.h"
 #include "kernels/epilogue.h"
+#include "kernels/gemm.h"
 
 namespace pyinfer {
 namespace {
@@ -32,11 +33,12 @@ struct MatrixTile {
   int64_t segments, segment_length;
   const float* b;        // first panel at the tile's first k
   int64_t panel_stride;  // floats between panels
-  float* c;              // first output of the tile
+  const float* partial;  // null, or the sums of earlier chains, laid out as the tile
+  int64_t ld_partial;
+  float* c;  // first output of the tile
   int64_t ldc;
   int columns;               // valid columns of the last panel, 1..16
-  bool resume;               // c holds the partial sums of earlier k
-  bool finish;               // apply the epilogue
+  bool finish;               // the last chain: apply the epilogue
   const Epilogue* epilogue;  // activation and strides
   const float* bias;         // null, or at the tile's first column or row
   const float* residual;     // null, or at the tile's first output
@@ -49,18 +51,10 @@ void matrix_tile(const MatrixTile& t) {
   const auto load_c = [columns](const float* p, int panel) {
     return panel + 1 < P || columns == 16 ? load(p + 16 * panel) : load_n(p + 16 * panel, columns);
   };
-  if (t.resume) {
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
+  for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) acc[r][p] = load_c(t.c + r * t.ldc, p);
-    }
-  } else {
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) acc[r][p] = zero_f32();
-    }
+    for (int p = 0; p < P; ++p) acc[r][p] = zero_f32();
   }
 
   const float* b = t.b;
@@ -84,6 +78,13 @@ void matrix_tile(const MatrixTile& t) {
     }
   }
 
+  if (t.partial != nullptr) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+      for (int p = 0; p < P; ++p) acc[r][p] = load_c(t.partial + r * t.ld_partial, p) + acc[r][p];
+    }
+  }
   const Epilogue& e = *t.epilogue;
   if (t.finish && t.bias != nullptr) {
     if (e.bias_per_row) {
@@ -183,22 +184,74 @@ struct RowSplit {
   int height(int64_t tile) const { return static_cast<int>(base + (tile < extra ? 1 : 0)); }
 };
 
-// One output block: `rows` rows from `row`, panels [panel_begin, panel_end), over one block of k.
+// The k axis as kernels/gemm.h cuts it into chains: the segments of a row of A, whole units of them to a
+// chain, or pieces of the only one. A panel's chain fits the first cache beside the rows of A that meet it.
+struct Depth {
+  int64_t segments, segment_length;
+  int64_t chain_segments, chain_length;  // of one chain; the last may be shorter
+  Depth(int64_t s, int64_t length, int64_t unit = 1)
+      : segments(s),
+        segment_length(length),
+        chain_segments(s == 1 ? 1 : max_of(1, kChainLength / max_of(length * unit, 1)) * unit),
+        chain_length(s == 1 ? kChainLength : length) {}
+  // One even when k = 0: the epilogue of an empty sum.
+  int64_t chains() const {
+    return max_of(1, segments == 1 ? div_up(segment_length, chain_length) : div_up(segments, chain_segments));
+  }
+  int64_t first_k(int64_t chain) const {
+    return min_of(chain * chain_segments * chain_length, segments * segment_length);
+  }
+};
+
+// One output block: `rows` rows from `row`, panels [panel_begin, panel_end), chains [chain_begin, chain_end).
+// The sums of earlier chains are in C.
 struct MatrixBlock {
-  int64_t row, rows, panel_begin, panel_end;
+  int64_t row, rows, panel_begin, panel_end, chain_begin, chain_end;
   int64_t n;  // columns of the whole matrix
-  int64_t segments, segment_length, a_offset;
-  const float* b;  // panel 0 at the block's first k
+  Depth depth;
+  int64_t a_offset;
+  const float* b;  // panel 0 at the first chain's first k
   int64_t panel_stride;
   float* c;  // the whole matrix
   int64_t ldc;
-  bool resume, finish;
+  bool finish;               // the chains end with the last one
   const Epilogue* epilogue;  // of the whole matrix
 };
 
 // Asks for cache lines [begin, end) of packed panels ahead of their use.
 inline void prefetch_lines(const void* panel, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) __builtin_prefetch(static_cast<const char*>(panel) + i * 64, 0, 2);
+}
+
+// All chains of a tile one after another: `tile` holds what they share, `table` the pointers of its rows, b
+// and c the first chain's panel and the tile in C. (A copy of the tile would wait for its stores.)
+inline void run_chains(const MatrixBlock& m, MatrixTile& tile, int level, int height,
+                       const float* const* table, const float* b, float* c) {
+  const Depth& d = m.depth;
+  const MatrixTileFn run = kMatrixTiles.tiles[level][height - 1];
+  // Sums between two chains of one call, where C may still be needed for its old values.
+  alignas(64) float sums[kAccumulators * 16];
+  const int64_t sums_stride = int64_t{16} << level;
+  tile.partial = m.chain_begin > 0 ? c : nullptr;
+  tile.ld_partial = m.ldc;
+  const bool pieces = d.segments == 1;
+  for (int64_t chain = m.chain_begin; chain < m.chain_end; ++chain) {
+    const bool last = chain + 1 == m.chain_end;
+    const int64_t segment = pieces ? 0 : chain * d.chain_segments,
+                  offset = pieces ? chain * d.chain_length : 0;
+    tile.a = table + segment * height;
+    tile.a_offset = m.a_offset + offset;
+    tile.segments = min_of(d.chain_segments, d.segments - segment);
+    tile.segment_length = min_of(d.chain_length, d.segment_length - offset);
+    tile.b = b;
+    tile.c = last ? c : sums;
+    tile.ldc = last ? m.ldc : sums_stride;
+    tile.finish = last && m.finish;
+    run(tile);
+    tile.partial = sums;
+    tile.ld_partial = sums_stride;
+    b += tile.segments * tile.segment_length * 16;
+  }
 }
 
 // `tile_rows(height, first)` returns the pointer table of the tile of the block's RowSplit that has
@@ -210,27 +263,28 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
   const Epilogue& e = *m.epilogue;
   if (split.tiles == 0) return;
   // Each of several tiles fetches its share of the next panel while it computes on these.
-  const int64_t depth = m.segments * m.segment_length;
-  const int64_t share = split.tiles > 1 ? div_up(depth, split.tiles) : 0;
+  const int64_t lines = m.depth.first_k(m.chain_end) - m.depth.first_k(m.chain_begin);
+  const int64_t share = split.tiles > 1 ? div_up(lines, split.tiles) : 0;
   int panels = 0;
   for (int64_t panel = m.panel_begin; panel < m.panel_end; panel += panels) {
     const int level = kMatrixTiles.level(split.max_height(), m.panel_end - panel);
     panels = 1 << level;
     const int64_t column = panel * 16;
-    const int columns = static_cast<int>(min_of(m.n - column - 16 * (panels - 1), 16));
+    const float* b = m.b + panel * m.panel_stride;
     const float* next =
         share > 0 && panel + panels < m.panel_end ? m.b + (panel + panels) * m.panel_stride : nullptr;
     MatrixTile tile{.a = nullptr,
-                    .a_offset = m.a_offset,
-                    .segments = m.segments,
-                    .segment_length = m.segment_length,
-                    .b = m.b + panel * m.panel_stride,
+                    .a_offset = 0,
+                    .segments = 0,
+                    .segment_length = 0,
+                    .b = nullptr,
                     .panel_stride = m.panel_stride,
+                    .partial = nullptr,
+                    .ld_partial = 0,
                     .c = nullptr,
-                    .ldc = m.ldc,
-                    .columns = columns,
-                    .resume = m.resume,
-                    .finish = m.finish,
+                    .ldc = 0,
+                    .columns = static_cast<int>(min_of(m.n - column - 16 * (panels - 1), 16)),
+                    .finish = false,
                     .epilogue = &e,
                     .bias = e.bias,
                     .residual = e.residual};
@@ -239,12 +293,10 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
       const int height = split.height(i);
       const int64_t first = split.first(i);
       const int64_t row = m.row + first;
-      if (next != nullptr) prefetch_lines(next, i * share, min_of((i + 1) * share, depth));
-      tile.a = tile_rows(height, first);
-      tile.c = m.c + row * m.ldc + column;
+      if (next != nullptr) prefetch_lines(next, i * share, min_of((i + 1) * share, lines));
       if (e.bias != nullptr && e.bias_per_row) tile.bias = e.bias + row;
       if (e.residual != nullptr) tile.residual = e.residual + row * e.residual_stride + column;
-      kMatrixTiles.tiles[level][height - 1](tile);
+      run_chains(m, tile, level, height, tile_rows(height, first), b, m.c + row * m.ldc + column);
     }
   }
 }

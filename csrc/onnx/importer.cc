@@ -212,8 +212,8 @@ class Importer {
   }
 
   void import_constant(const NodeProto& node, Scope& scope) {
-    require(node.outputs.size() == 1 && node.attributes.size() == 1, ErrorCode::kInvalidModel,
-            "a Constant has one output and one attribute");
+    require(node.outputs.size() == 1 && !node.outputs[0].empty() && node.attributes.size() == 1,
+            ErrorCode::kInvalidModel, "a Constant has one output and one attribute");
     const std::optional<Attribute> given = import_attribute(node.attributes[0], scope);
     require(given.has_value(), ErrorCode::kInvalidModel, "attribute '", node.attributes[0].ref_attr_name,
             "' of the function is not given and has no default");

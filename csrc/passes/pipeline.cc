@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "passes/pass.h"
+#include "passes/well_formed.h"
 
 namespace pyinfer {
 namespace {
@@ -34,8 +35,9 @@ constexpr Pass kPasses[] = {
 };
 
 void run_on(Graph& graph, const PassOptions& options, bool subgraph) {
+  const bool sound = well_formed(graph);
   for (const Pass& pass : kPasses) {
-    if (options.disabled.contains(pass.name)) continue;
+    if (!sound || options.disabled.contains(pass.name)) continue;
     GraphEdit edit(graph);
     pass.run(edit, {options.limits, subgraph});
     edit.finish();

@@ -152,17 +152,6 @@ TEST(a_long_chain_of_cuts_is_planned_or_refused) {
   }
 }
 
-TEST(each_of_many_outputs_is_declared_on_its_own) {
-  const std::vector<ValueType> types(70, ValueType{.dtype = DType::kFloat32});
-  Limits limits;
-  PlanContext ctx({}, types, limits, 1);
-  ctx.output(0, {});
-  CHECK(ctx.declared(0));
-  CHECK(!ctx.declared(64));
-  ctx.output_dynamic(69);
-  CHECK(ctx.declared(69));
-}
-
 TEST(values_of_unknown_size_count_against_the_total) {
   for (const int64_t limit : {12'000, 80'000}) {
     Builder b;

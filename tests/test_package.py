@@ -1,5 +1,6 @@
 """What is installed: its version, its size, its promises to type checkers."""
 
+import ast
 import importlib.metadata
 import re
 import zlib
@@ -43,6 +44,24 @@ def test_the_package_is_small():
 def test_the_package_is_typed():
     assert (PACKAGE / "py.typed").is_file()
     assert (PACKAGE / "_core.pyi").is_file()
+
+
+def test_the_stub_has_every_name_of_the_extension():
+    stub = ast.parse((PACKAGE / "_core.pyi").read_text(encoding="utf-8"))
+    named = {node.name: node for node in stub.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+    assert set(named) == {name for name in dir(_core) if not name.startswith("_")}
+    for name in ("PyInferError", "InvalidInput", "ModelIOError"):
+        assert [ast.unparse(base) for base in named[name].bases] == [
+            base.__name__ for base in getattr(_core, name).__bases__
+        ]
+    init = next(node for node in named["Limits"].body if getattr(node, "name", "") == "__init__")
+    fields = {name for name in dir(_core.Limits) if not name.startswith("_")}
+    assert {arg.arg for arg in init.args.kwonlyargs} == fields
+    # Precise: no container without the types of what it holds.
+    functions = [node for node in ast.walk(stub) if isinstance(node, ast.FunctionDef)]
+    written = [f.returns for f in functions] + [a.annotation for f in functions for a in f.args.kwonlyargs]
+    for annotation in filter(None, written):
+        assert not re.search(r"\b(?:list|dict|tuple)\b(?!\[)", ast.unparse(annotation))
 
 
 def test_all_names_exist():

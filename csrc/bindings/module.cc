@@ -1,5 +1,6 @@
-// The extension pyinfer._core; pyinfer/_core.pyi describes it.
+// The extension pyinfer._core. tools/generate_stub.py reads the types written here into pyinfer/_core.pyi.
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
 
 #include <climits>
 
@@ -17,6 +18,10 @@ namespace py = pybind11;
 using namespace pyinfer;
 
 namespace {
+
+using OptionalDims = py::typing::Optional<py::typing::List<py::typing::Union<py::int_, py::str, py::none>>>;
+using Specs = py::typing::List<py::typing::Tuple<py::str, py::str, OptionalDims>>;
+using Values = py::typing::Dict<py::str, py::object>;
 
 struct Exceptions {
   py::object base, invalid_model, unsupported, invalid_input, limit, io, internal;
@@ -87,25 +92,26 @@ Limits make_limits(const py::kwargs& kwargs) {
 }
 
 // A name that is not UTF-8 has surrogates in Python, which the file system's encoding turns back.
-std::string file_name(const py::object& path) {
+std::string file_name(const py::str& path) {
   const auto encoded = py::reinterpret_steal<py::bytes>(PyUnicode_EncodeFSDefault(path.ptr()));
   if (!encoded) throw py::error_already_set();
   return encoded.cast<std::string>();
 }
 
-std::unique_ptr<Model> make_model(const py::object& source, int threads, const Limits* limits,
-                                  std::vector<std::string> disabled, const std::optional<py::str>& root) {
+std::unique_ptr<Model> make_model(const std::variant<py::bytes, py::str>& source, int threads,
+                                  const std::optional<Limits>& limits, std::vector<std::string> disabled,
+                                  const std::optional<py::str>& root) {
   LoadOptions options;
   options.threads = threads;
   if (limits) options.limits = *limits;
   options.disabled_passes = std::move(disabled);
   if (root) options.external_data_root = file_name(*root);
-  if (py::isinstance<py::bytes>(source)) {
+  if (const auto* bytes = std::get_if<py::bytes>(&source)) {
     char* data = nullptr;
     Py_ssize_t size = 0;
-    PyBytes_AsStringAndSize(source.ptr(), &data, &size);
+    PyBytes_AsStringAndSize(bytes->ptr(), &data, &size);
     // Weights may borrow from the bytes for as long as the model lives.
-    std::shared_ptr<const void> keep_alive(source.inc_ref().ptr(), [](void* p) {
+    std::shared_ptr<const void> keep_alive(bytes->inc_ref().ptr(), [](void* p) {
       if (!Py_IsInitialized()) return;
       const py::gil_scoped_acquire gil;
       Py_DECREF(static_cast<PyObject*>(p));
@@ -114,13 +120,13 @@ std::unique_ptr<Model> make_model(const py::object& source, int threads, const L
     return Model::load_bytes({reinterpret_cast<const std::byte*>(data), static_cast<size_t>(size)},
                              keep_alive, options);
   }
-  const std::string path = file_name(source);
+  const std::string path = file_name(std::get<py::str>(source));
   const py::gil_scoped_release release;
   return Model::load_file(path, options);
 }
 
-py::list specs(const std::vector<ValueSpec>& list) {
-  py::list out;
+Specs specs(const std::vector<ValueSpec>& list) {
+  Specs out;
   for (const ValueSpec& spec : list) {
     py::object dims = py::none();
     if (spec.shape) {
@@ -137,7 +143,7 @@ py::list specs(const std::vector<ValueSpec>& list) {
 }
 
 // One for each of the model's inputs.
-std::vector<Object> input_objects(const Model& model, const py::dict& feeds) {
+std::vector<Object> input_objects(const Model& model, const Values& feeds) {
   std::vector<Object> inputs;
   for (const ValueSpec& spec : model.inputs()) {
     const bool given = feeds.contains(spec.name);
@@ -161,7 +167,8 @@ RunGuard::Poll poll_here() {
   return PyThread_get_thread_ident() == g_import_thread ? &poll_signals : nullptr;
 }
 
-py::list run(Model& model, const py::dict& feeds, const std::optional<std::vector<std::string>>& names) {
+py::typing::List<py::object> run(Model& model, const Values& feeds,
+                                 const std::optional<std::vector<std::string>>& names) {
   std::vector<size_t> wanted;
   for (size_t i = 0; !names && i < model.outputs().size(); ++i) wanted.push_back(i);
   if (names)
@@ -171,7 +178,7 @@ py::list run(Model& model, const py::dict& feeds, const std::optional<std::vecto
       require(i < model.outputs().size(), ErrorCode::kInvalidInput, "no output is named '", name, "'");
       wanted.push_back(i);
     }
-  py::list results;
+  py::typing::List<py::object> results;
   if (wanted.empty()) return results;
   const std::vector<Object> inputs = input_objects(model, feeds);
   std::vector<Object> outputs;
@@ -189,7 +196,12 @@ py::list run(Model& model, const py::dict& feeds, const std::optional<std::vecto
   return results;
 }
 
-py::list profile(Model& model, const py::dict& feeds) {
+// One step that ran: its number, label, depth, begin and end in nanoseconds, floating-point operations, bytes
+// read, bytes written, and the shape of its first output.
+using Record =
+    std::tuple<size_t, std::string, int, int64_t, int64_t, int64_t, int64_t, int64_t, std::vector<int64_t>>;
+
+std::vector<Record> profile(Model& model, const Values& feeds) {
   const std::vector<Object> inputs = input_objects(model, feeds);
   std::vector<Object> outputs;
   Profile profile;
@@ -200,35 +212,33 @@ py::list profile(Model& model, const py::dict& feeds) {
     model.run(inputs, outputs, poll);
   }
   std::map<const std::string*, size_t> steps;  // numbered as they are met
-  py::list list;
+  std::vector<Record> records;
   for (const StepRecord& r : profile.records()) {
     const size_t step = steps.try_emplace(r.label, steps.size()).first->second;
     const std::span<const int64_t> dims = r.shape.dims();
-    list.append(py::make_tuple(step, *r.label, r.depth, r.begin_ns, r.end_ns, r.flops, r.read_bytes,
-                               r.written_bytes, std::vector<int64_t>(dims.begin(), dims.end())));
+    records.emplace_back(step, *r.label, r.depth, r.begin_ns, r.end_ns, r.flops, r.read_bytes,
+                         r.written_bytes, std::vector<int64_t>(dims.begin(), dims.end()));
   }
-  return list;
+  return records;
 }
 
-py::dict roofline(int threads) {
+using Rates = std::tuple<double, std::vector<std::tuple<int64_t, double, double>>>;
+
+Rates roofline(int threads) {
   require(threads >= 1, ErrorCode::kInvalidInput, "threads: expected at least 1, got ", threads);
   Roofline found;
   {
     const py::gil_scoped_release release;
     found = measure_roofline(threads);
   }
-  py::list bandwidth;
-  for (const Bandwidth& b : found.bandwidth) bandwidth.append(py::make_tuple(b.bytes, b.read, b.copy));
-  py::dict d;
-  d["threads"] = threads;
-  d["flops"] = found.flops;
-  d["bandwidth"] = bandwidth;
-  return d;
+  Rates rates{found.flops, {}};
+  for (const Bandwidth& b : found.bandwidth) std::get<1>(rates).emplace_back(b.bytes, b.read, b.copy);
+  return rates;
 }
 
-py::dict info(const Model& model) {
+Values info(const Model& model) {
   const ModelInfo& i = model.info();
-  py::dict d;
+  Values d;
   d["ir_version"] = i.ir_version;
   d["model_version"] = i.model_version;
   d["producer_name"] = i.producer_name;
@@ -240,12 +250,12 @@ py::dict info(const Model& model) {
   return d;
 }
 
-py::dict summary(Model& model, const std::optional<std::map<std::string, std::vector<int64_t>>>& shapes) {
+Values summary(Model& model, const std::optional<std::map<std::string, std::vector<int64_t>>>& shapes) {
   const ModelSummary s = model.summary();
   py::dict parameters;
   parameters["count"] = s.parameters;
   parameters["bytes"] = s.parameter_bytes;
-  py::dict d;
+  Values d;
   d["operators"] = s.operators;
   d["parameters"] = parameters;
   d["plan"] = py::none();
@@ -258,6 +268,15 @@ py::dict summary(Model& model, const std::optional<std::map<std::string, std::ve
   }
   return d;
 }
+
+constexpr const char* kModuleDoc =
+    R"(The compiled extension: what the Python layer builds on. Not part of the public interface.
+
+Arrays cross this border with the element types that NumPy has. The others travel as raw values:
+bfloat16 as uint16; float8, float6 and float4 codes, uint4 and uint2 as uint8; int4 and int2 as int8.
+Strings go in as object arrays of bytes in UTF-8 and come out as object arrays of str, in which bytes that
+are not UTF-8 are escaped as by "surrogateescape". Sequences are lists, maps dicts, an empty optional None.
+)";
 
 constexpr const char* kLimitsDoc = R"(What a model file and its inputs may ask for; see pyinfer.load.
 
@@ -291,6 +310,7 @@ InvalidInput
 }  // namespace
 
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
+  m.doc() = kModuleDoc;
   register_exceptions(m);
   g_import_thread = PyThread_get_thread_ident();
 
@@ -305,7 +325,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def_readwrite("max_loop_trips", &Limits::max_loop_trips)
       .def_readwrite("max_nesting_depth", &Limits::max_nesting_depth);
 
-  py::class_<Model> model(m, "ModelCore");
+  py::class_<Model> model(m, "ModelCore", "A loaded model, as load_model makes it.");
   // Only load_model makes one: __new__ alone would give an object without a model.
   reinterpret_cast<PyTypeObject*>(model.ptr())->tp_new = nullptr;
   model.def_property_readonly("inputs", [](const Model& self) { return specs(self.inputs()); })
@@ -313,24 +333,41 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
       .def_property_readonly("metadata", [](const Model& self) { return self.info().metadata; })
       .def_property_readonly("info", &info)
       .def_property_readonly("threads", &Model::threads)
-      .def("run", &run, py::arg("feeds"), py::arg("outputs").none(true))
-      .def("profile", &profile, py::arg("feeds"))
-      .def("dump", &Model::dump)
-      .def("summary", &summary, py::arg("shapes").none(true));
+      .def("run", &run, py::arg("feeds"), py::arg("outputs"),
+           R"(Computes the named outputs, all for None; the list belongs to the caller.
 
-  m.def("load_model", &make_model, py::arg("source"), py::kw_only(), py::arg("threads"),
-        py::arg("limits").none(true), py::arg("disabled_passes"), py::arg("external_data_root").none(true));
+`feeds` has every input, None for an optional left out. Each array is contiguous, aligned, in native byte
+order and of the declared element type; it may be read-only.)")
+      .def("profile", &profile, py::arg("feeds"),
+           R"(Runs once and gives, in the order of their begin, the steps that ran.
+
+Each is (number of the step, label, depth, begin and end in nanoseconds, floating-point operations, bytes read,
+bytes written, shape of the first output). The steps of a subgraph follow the step that holds it, one deeper.)")
+      .def("dump", &Model::dump, "The graph after the passes, as text.")
+      .def("summary", &summary, py::arg("shapes"),
+           R"({"operators": {name: count}, "parameters": {"count", "bytes"},
+"plan": {"steps", "arena_bytes", "flops"} or None}, the plan for these shapes of inputs.)");
+
+  m.def("load_model", &make_model, py::arg("source"), py::kw_only(), py::arg("threads"), py::arg("limits"),
+        py::arg("disabled_passes"), py::arg("external_data_root"),
+        "`source` is the file's path or its contents; `threads=0` means one per core that the process may "
+        "use.");
 
   m.def(
       "cpu_isa", [] { return std::string(isa_name(selected_isa())); },
       "The instruction set of the kernels in use: \"baseline\", \"avx2\"... PYINFER_CPU_ISA forces one.");
-  m.def("allocation_count", &allocation_count);
-  m.def("roofline", &roofline, py::arg("threads"));
-  m.def("pass_names", &pass_names);
+  m.def("allocation_count", &allocation_count,
+        "Buffers that the core has allocated since the process started.");
+  m.def("roofline", &roofline, py::arg("threads"),
+        R"(What these threads can do at most, measured for a fraction of a second.
+
+Floating-point operations per second, and for each working set, smallest first, (its bytes, bytes per second
+of reading, of copying).)");
+  m.def("pass_names", &pass_names, "The passes over the graph, in the order in which they run.");
   m.def(
       "supported_operators",
       [] {
-        py::list list;
+        py::typing::List<py::typing::Tuple<py::str, py::str, py::int_>> list;
         for (const OpDef& def : all_ops())
           list.append(py::make_tuple(def.domain, def.name, def.since_version));
         return list;
@@ -339,7 +376,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.def(
       "build_info",
       [] {
-        py::dict d;
+        Values d;
         d["compiler"] = __VERSION__;
         py::list isas;
         for (Isa isa : available_isas()) isas.append(std::string(isa_name(isa)));

@@ -219,8 +219,8 @@ class Importer {
   }
 
   void import_constant(const NodeProto& node, Scope& scope) {
-    require(node.outputs.size() == 1 && node.attributes.size() == 1, ErrorCode::kInvalidModel,
-            "a Constant has one output and one attribute");
+    require(node.outputs.size() == 1 && !node.outputs[0].empty() && node.attributes.size() == 1,
+            ErrorCode::kInvalidModel, "a Constant has one output and one attribute");
     // A name that came with a later version can mean but one thing, and ONNX Runtime takes it too.
     if (const auto refused = refusal(node, kNewestOpset)) throw *refused;
     const std::optional<Attribute> given = import_attribute(node.attributes[0], scope);

@@ -192,8 +192,9 @@ bool matmul_bnb4(NodeUpgrade& n) {
               scales->count() == *count / w.block + (*count % w.block != 0),
           ErrorCode::kInvalidModel, "B of ", bytes->count(), " bytes and absmax of ", scales->count(),
           " values for N ", w.n, ", K ", w.k, " and block_size ", w.block);
+  const bool half = scales->dtype() == DType::kFloat16;  // what adds values moves those that there are
   ValueId weight = n.constant_value(w.decode(*bytes, *scales, n.take_int("transB").value_or(1) != 0));
-  if (scales->dtype() == DType::kFloat16) weight = n.add("CastLike", {weight, n.required(2)});
+  if (half) weight = n.add("CastLike", {weight, n.required(2)});
   n.become("MatMul", {n.required(0), weight});
   return true;
 }

@@ -29,19 +29,60 @@ ValueType common_type(const ValueType& a, const ValueType& b, int i) {
   return plain_a;
 }
 
+// Which outputs of an If have a place in the plan.
+struct PlannedOutputs final : StepState {
+  std::vector<bool> planned;
+};
+
 class If final : public Op {
  public:
   If(std::unique_ptr<Body> then_branch, std::unique_ptr<Body> else_branch)
       : then_(std::move(then_branch)), else_(std::move(else_branch)) {}
 
   bool pure() const override { return then_->pure() && else_->pure(); }
-  void plan(PlanContext& ctx) const override { plan_all_dynamic(ctx); }
+
+  // An output has a planned shape where the branch that will run, or both, give the same.
+  void plan(PlanContext& ctx) const override {
+    const Tensor* condition = ctx.value(0);
+    const bool known = condition != nullptr && condition->count() == 1;
+    const Body& likely = !known || *condition->as<bool>() ? *then_ : *else_;
+    const auto shapes = likely.output_shapes(ctx);
+    const auto others = known ? shapes : else_->output_shapes(ctx);
+    auto state = std::make_unique<PlannedOutputs>();
+    for (int i = 0; i < ctx.num_outputs(); ++i) {
+      const auto at = static_cast<size_t>(i);
+      const bool planned = shapes[at] && shapes[at] == others[at];
+      state->planned.push_back(planned);
+      if (!ctx.wants(i)) continue;
+      if (planned)
+        ctx.output(i, *shapes[at]);
+      else
+        ctx.output_dynamic(i);
+    }
+    ctx.state(std::move(state));
+  }
+
   void run(RunContext& ctx) const override {
     const Body& branch = read_condition(ctx.in(0)) ? *then_ : *else_;
-    std::vector<Object> outputs;
-    branch.run(ctx, {}, outputs);
+    const std::vector<bool>& planned = ctx.state<PlannedOutputs>().planned;
+    std::vector<Object> outputs(branch.output_types().size());
     for (int i = 0; i < ctx.num_outputs(); ++i)
-      if (ctx.wants(i)) ctx.set(i, std::move(outputs[static_cast<size_t>(i)]));
+      if (ctx.wants(i) && planned[static_cast<size_t>(i)])
+        outputs[static_cast<size_t>(i)] =
+            Object::of(Tensor(ctx.out(i).dtype, ctx.out(i).shape, ctx.out(i).data, nullptr));
+    branch.run(ctx, {}, outputs);
+    for (int i = 0; i < ctx.num_outputs(); ++i) {
+      if (!ctx.wants(i)) continue;
+      Object& output = outputs[static_cast<size_t>(i)];
+      if (!planned[static_cast<size_t>(i)]) {
+        ctx.set(i, std::move(output));
+        continue;
+      }
+      const TensorView& from = output.tensor.view();
+      require(from.shape == ctx.out(i).shape, ErrorCode::kInternal, "output ", i, " was planned as ",
+              ctx.out(i).shape.str(), " and is ", from.shape.str());
+      if (from.data != ctx.out(i).data) copy_elements(from, ctx.out(i).data);
+    }
   }
 
  private:
@@ -66,12 +107,14 @@ class Loop final : public Op {
     const int64_t trips = counted_ ? read_trips(ctx.in(0)) : INT64_MAX;
     bool go_on = !conditional_ || read_condition(ctx.in(1));
     std::vector<Object> values(2 + carried_), outputs;
-    for (size_t i = 0; i < carried_; ++i) values[2 + i] = ctx.object(static_cast<int>(2 + i));
+    HeldBytes held(ctx.limits().max_total_bytes);
+    for (size_t i = 0; i < carried_; ++i) values[2 + i] = ctx.object(static_cast<int>(2 + i), held);
     std::vector<TripOutput> scans(empty_outputs_.size(), TripOutput(0, false));
     for (int64_t trip = 0; trip < trips && go_on; ++trip) {
       RunGuard::trip(ctx.limits().max_loop_trips);
       values[0] = Object::of(Tensor::scalar_i64(trip));
       values[1] = Object::of(Tensor::from<bool>({}, std::span(&go_on, 1)));
+      outputs.clear();
       body_->run(ctx, values, outputs);
       require(outputs[0].kind == Object::Kind::kTensor, ErrorCode::kInvalidModel,
               "the condition is no tensor");
@@ -81,11 +124,10 @@ class Loop final : public Op {
         values[2 + i] = std::move(outputs[1 + i]);
         bytes += unshared_bytes(values[2 + i]);
       }
-      require(bytes <= ctx.limits().max_total_bytes, ErrorCode::kLimit, "the carried values take ", bytes,
-              " bytes, over max_total_bytes=", ctx.limits().max_total_bytes);
       for (size_t i = 0; i < scans.size(); ++i)
         if (ctx.wants(static_cast<int>(carried_ + i)))
-          scans[i].append(outputs[1 + carried_ + i], ctx.limits());
+          bytes += scans[i].append(outputs[1 + carried_ + i], ctx.limits());
+      held.set(bytes);
     }
     for (size_t i = 0; i < carried_; ++i)
       if (ctx.wants(static_cast<int>(i))) ctx.set(static_cast<int>(i), std::move(values[2 + i]));

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <optional>
 
+#include "base/math.h"
 #include "ops/attention_core.h"
 #include "ops/op.h"
 #include "ops/softmax_row.h"
@@ -43,6 +44,9 @@ class FlexAttention final : public Op {
                 (s.kv_heads > 0 ? s.q_heads % s.kv_heads == 0 : s.q_heads == 0),
             ErrorCode::kInvalidInput, "Q, K, V of shapes ", q.str(), ", ", k.str(), ", ", v.str(),
             " do not fit each other");
+    if (const auto bytes = scores_bytes(s); score_mod_ || prob_mod_)
+      require(bytes <= ctx.limits().max_tensor_bytes, ErrorCode::kLimit, "scores of shape ", s.scores().str(),
+              " would exceed max_tensor_bytes=", ctx.limits().max_tensor_bytes);
     ctx.output(0, Shape({s.batch, s.q_heads, s.q_rows, s.v_size}));
     state->scratch = AttentionScratch::plan(ctx, s, compute_);
     ctx.state(std::move(state));
@@ -53,6 +57,12 @@ class FlexAttention final : public Op {
   }
 
  private:
+  int64_t scores_bytes(const AttentionShape& s) const {
+    const auto bytes = checked_mul(s.scores().count(), static_cast<int64_t>(dtype_size(softmax_)));
+    require(bytes.has_value(), ErrorCode::kLimit, "scores of shape ", s.scores().str(), " are too many");
+    return *bytes;
+  }
+
   // use(b, h, row, rows, p, worker) for every block of rows.
   template <class C, class Use>
   static void each_block(RunContext& ctx, const AttentionShape& s, const AttentionCore<C>& core, int parts,
@@ -88,6 +98,8 @@ class FlexAttention final : public Op {
   // Scores and probabilities of all heads at once, for the subgraphs to see.
   template <class C>
   void run_modified(RunContext& ctx, const AttentionShape& s, const AttentionCore<C>& core) const {
+    HeldBytes held(ctx.limits().max_total_bytes);
+    held.add(scores_bytes(s));
     Tensor scores(softmax_, s.scores());
     const auto at = [&](int64_t b, int64_t h, int64_t row) {
       return ((b * s.q_heads + h) * s.q_rows + row) * s.total();
@@ -98,6 +110,7 @@ class FlexAttention final : public Op {
                  store_as(softmax_, scores.view().data, at(b, h, row), rows * s.total(), p);
                });
     scores = modified(ctx, score_mod_.get(), std::move(scores), "score_mod");
+    held.add(scores_bytes(s));
     Tensor probabilities(softmax_, s.scores());
     each_block(ctx, s, core, core.kNothing, [&](int64_t b, int64_t h, int64_t row, int64_t rows, C* p, int) {
       const int64_t n = rows * s.total();

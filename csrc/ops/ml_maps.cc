@@ -41,6 +41,8 @@ class ZipMap final : public Op {
   }
   void run(RunContext& ctx) const override {
     const RowShape s = row_shape(ctx.in(0).shape);
+    HeldBytes held(ctx.limits().max_total_bytes);
+    held.add(s.rows * static_cast<int64_t>(3 * sizeof(Object)));  // a row is a map of two tensors
     std::vector<Object> maps;
     for (int64_t r = 0; r < s.rows; ++r) {
       Object map;

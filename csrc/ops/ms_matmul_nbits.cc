@@ -160,7 +160,12 @@ class MatMulNBits final : public Op {
   void pack(const BitsLayout& at, std::byte* memory, F input) const {
     const int64_t groups = f_.groups();
     auto* plain = reinterpret_cast<float*>(memory + at.plain);
-    pack_columns(input(kB)->data, groups * f_.group_words(), f_.n, f_.words(), memory + at.words);
+    // Bytes may lie anywhere; packing reads words of them.
+    const TensorView& b = *input(kB);
+    const bool aligned = reinterpret_cast<uintptr_t>(b.data) % alignof(float) == 0;
+    const Tensor copy = aligned ? Tensor() : Tensor::copy_of(b);
+    pack_columns(aligned ? b.data : copy.view().data, groups * f_.group_words(), f_.n, f_.words(),
+                 memory + at.words);
     widen(dtype_, input(kScales)->data, plain, f_.n * groups);
     pack_columns(plain, groups, f_.n, groups, memory + at.scale);
     plain_zero_points(input(kZeroPoints), plain);

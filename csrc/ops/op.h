@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,7 +38,12 @@ class Body {
   virtual const std::vector<ValueType>& output_types() const = 0;
   // Whether all its operators are (Op::pure).
   virtual bool pure() const = 0;
-  // Runs on explicit inputs; captured outer values are read from `ctx`. Outputs own their storage.
+  // For a body without explicit inputs: the shape of each output, where those of the captured values decide
+  // it.
+  virtual std::vector<std::optional<Shape>> output_shapes(const PlanContext& ctx) const = 0;
+  // Runs on explicit inputs; captured outer values are read from `ctx`. A tensor in `outputs` of the right
+  // type and shape may be written in place, or be replaced by one that borrows; all other outputs own their
+  // storage.
   virtual void run(RunContext& ctx, const std::vector<Object>& inputs,
                    std::vector<Object>& outputs) const = 0;
 };

@@ -40,7 +40,11 @@ class PlanContext {
 
   PlanContext(std::span<const PlanValue* const> inputs, std::span<const ValueType> outputs,
               const Limits& limits, int workers)
-      : inputs_(inputs), outputs_(outputs.size()), limits_(limits), workers_(workers) {
+      : inputs_(inputs),
+        outputs_(outputs.size()),
+        declared_(outputs.size(), false),
+        limits_(limits),
+        workers_(workers) {
     for (size_t i = 0; i < outputs.size(); ++i) outputs_[i].type = outputs[i];
   }
 
@@ -93,7 +97,7 @@ class PlanContext {
   int64_t scratch_bytes() const { return scratch_; }
   int64_t flops() const { return flops_; }
   std::unique_ptr<StepState> take_state() { return std::move(state_); }
-  bool declared(int i) const { return declared_ >> i & 1; }
+  bool declared(int i) const { return declared_[static_cast<size_t>(i)]; }
 
  private:
   const PlanValue& at(int i) const {
@@ -101,16 +105,16 @@ class PlanContext {
     return *inputs_[static_cast<size_t>(i)];
   }
   void declare(int i) {
-    if (i < 64) declared_ |= uint64_t{1} << i;
+    if (i < num_outputs()) declared_[static_cast<size_t>(i)] = true;
   }
 
   std::span<const PlanValue* const> inputs_;
   std::vector<PlanValue> outputs_;
+  std::vector<bool> declared_;  // by output
   std::vector<Share> shares_;
   const Limits& limits_;
   int64_t scratch_ = 0;
   int64_t flops_ = 0;
-  uint64_t declared_ = 0;
   std::unique_ptr<StepState> state_;
   int workers_;
 };

@@ -14,11 +14,20 @@ TensorView RunContext::allocate(int i, DType dtype, const Shape& shape) {
   return view;
 }
 
-Object RunContext::object(int i) const {
+bool RunContext::borrowed(int i) const {
   const Slot& slot = input_slot(i);
   const bool arena = slot.object.kind == Object::Kind::kAbsent && slot.view.dtype != DType::kUndefined;
-  const bool borrowed = slot.object.kind == Object::Kind::kTensor && slot.object.tensor.storage() == nullptr;
-  return arena || borrowed ? Object::of(Tensor::copy_of(slot.view)) : slot.object;
+  return arena || (slot.object.kind == Object::Kind::kTensor && slot.object.tensor.storage() == nullptr);
+}
+
+Object RunContext::object(int i) const {
+  const Slot& slot = input_slot(i);
+  return borrowed(i) ? Object::of(Tensor::copy_of(slot.view)) : slot.object;
+}
+
+Object RunContext::object(int i, HeldBytes& held) const {
+  if (borrowed(i)) held.add(static_cast<int64_t>(input_slot(i).view.bytes()));
+  return object(i);
 }
 
 void RunContext::set(int i, Object object) {

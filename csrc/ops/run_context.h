@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "base/parallel.h"
+#include "base/run_guard.h"
 #include "graph/graph.h"
 #include "ops/plan_context.h"
 #include "tensor/object.h"
@@ -61,6 +62,8 @@ class RunContext {
   void set(int i, Tensor tensor) { output_slot(i).set(std::move(tensor)); }
   // Any value as an Object. A tensor that the arena holds is copied unless the slot owns it.
   Object object(int i) const;
+  // Likewise; a copy is counted first.
+  Object object(int i, HeldBytes& held) const;
   // The object of an input that is a sequence, map or optional, without a copy.
   const Object& object_ref(int i) const { return input_slot(i).object; }
   // Sets an output of any type that plan() declared dynamic.
@@ -93,6 +96,8 @@ class RunContext {
   const Limits& limits() const { return limits_; }
 
  private:
+  // Whether input i is a tensor whose storage may be gone or overwritten after this step.
+  bool borrowed(int i) const;
   Slot& input_slot(int i) const { return slots_[inputs_[static_cast<size_t>(i)]]; }
   Slot& output_slot(int i) const { return slots_[outputs_[static_cast<size_t>(i)]]; }
 

@@ -26,6 +26,7 @@ struct ScanLoop {
     values.resize(states + inputs.size());
     std::vector<TripOutput> ys;
     for (const ScanAxis& a : outputs) ys.emplace_back(a.axis, a.reverse);
+    HeldBytes held(ctx.limits().max_total_bytes);
     std::vector<Object> results;
     for (int64_t t = 0; t < length; ++t) {
       RunGuard::trip(ctx.limits().max_loop_trips);
@@ -34,9 +35,15 @@ struct ScanLoop {
         // A pass may cover less than the axis; a reverse one then starts at its own end.
         values[states + i] = Object::of(element(xs[i], axis, inputs[i].reverse ? length - 1 - t : t));
       }
+      results.clear();
       body->run(ctx, values, results);
-      for (size_t i = 0; i < states; ++i) values[i] = std::move(results[i]);
-      for (size_t i = 0; i < ys.size(); ++i) ys[i].append(results[states + i], ctx.limits());
+      int64_t bytes = 0;
+      for (size_t i = 0; i < states; ++i) {
+        values[i] = std::move(results[i]);
+        bytes += unshared_bytes(values[i]);
+      }
+      for (size_t i = 0; i < ys.size(); ++i) bytes += ys[i].append(results[states + i], ctx.limits());
+      held.set(bytes);
     }
     values.resize(states);
     for (size_t i = 0; i < ys.size(); ++i)
@@ -77,8 +84,9 @@ class Scan : public Op {
       if (ctx.wants(i)) ctx.output_dynamic(i);
   }
   void run(RunContext& ctx) const override {
+    HeldBytes held(ctx.limits().max_total_bytes);
     std::vector<Object> states;
-    for (size_t i = 0; i < loop_.states; ++i) states.push_back(ctx.object(static_cast<int>(i)));
+    for (size_t i = 0; i < loop_.states; ++i) states.push_back(ctx.object(static_cast<int>(i), held));
     std::vector<TensorView> xs;
     for (size_t i = 0; i < loop_.inputs.size(); ++i) xs.push_back(ctx.in(static_cast<int>(loop_.states + i)));
     give(ctx, loop_.run(ctx, std::move(states), xs, common_length(xs, loop_.inputs)));
@@ -104,6 +112,7 @@ class BatchedScan final : public Scan {
     const int64_t batch = ctx.in(static_cast<int>(count)).shape[0];
     const int64_t longest = ctx.in(static_cast<int>(count)).shape[1];
     require(batch > 0, ErrorCode::kInvalidInput, "cannot scan a batch of no sequences");
+    HeldBytes held(ctx.limits().max_total_bytes);
     std::vector<std::vector<Tensor>> parts(loop_.states + loop_.outputs.size());
     for (int64_t b = 0; b < batch; ++b) {
       std::vector<Object> states;
@@ -121,7 +130,10 @@ class BatchedScan final : public Scan {
       require(common_length(xs, loop_.inputs) == longest, ErrorCode::kInvalidInput,
               "scan inputs of different lengths");
       std::vector<Object> results = loop_.run(ctx, std::move(states), xs, length_of(ctx, b, longest));
-      for (size_t i = 0; i < parts.size(); ++i) parts[i].push_back(std::move(results[i].tensor));
+      for (size_t i = 0; i < parts.size(); ++i) {
+        held.add(static_cast<int64_t>(results[i].tensor.bytes() + sizeof(Tensor)));
+        parts[i].push_back(std::move(results[i].tensor));
+      }
     }
     std::vector<Object> outputs;
     for (size_t i = 0; i < parts.size(); ++i) {

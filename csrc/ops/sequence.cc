@@ -80,8 +80,9 @@ std::unique_ptr<Op> make_sequence_construct(NodeContext& ctx) {
   for (int i = 1; i < ctx.num_inputs(); ++i) ctx.expect_same_dtype(0, i);
   ctx.output(0, sequence_of(ctx.input_type(0)));
   return sequence_op([](RunContext& run) {
+    HeldBytes held(run.limits().max_total_bytes);
     std::vector<Object> list;
-    for (int i = 0; i < run.num_inputs(); ++i) list.push_back(run.object(i));
+    for (int i = 0; i < run.num_inputs(); ++i) list.push_back(run.object(i, held));
     run.set(0, Object::sequence(std::move(list)));
   });
 }
@@ -159,10 +160,11 @@ class SequenceMap final : public Op {
   }
   void run(RunContext& ctx) const override {
     const size_t n = items(ctx, 0).size();
+    HeldBytes held(ctx.limits().max_total_bytes);
     std::vector<Object> values(static_cast<size_t>(inputs_)), outputs;
     for (int i = 0; i < inputs_; ++i) {
       if (!mapped_[static_cast<size_t>(i)]) {
-        values[static_cast<size_t>(i)] = ctx.object(i);
+        values[static_cast<size_t>(i)] = ctx.object(i, held);
         continue;
       }
       require(items(ctx, i).size() == n, ErrorCode::kInvalidInput, "sequences of ", n, " and ",
@@ -172,8 +174,12 @@ class SequenceMap final : public Op {
     for (size_t at = 0; at < n; ++at) {
       for (int i = 0; i < inputs_; ++i)
         if (mapped_[static_cast<size_t>(i)]) values[static_cast<size_t>(i)] = items(ctx, i)[at];
+      outputs.clear();
       body_->run(ctx, values, outputs);
-      for (size_t o = 0; o < results.size(); ++o) results[o].push_back(std::move(outputs[o]));
+      for (size_t o = 0; o < results.size(); ++o) {
+        results[o].push_back(std::move(outputs[o]));
+        held.add(static_cast<int64_t>(sizeof(Object)) + unshared_bytes(results[o].back()));
+      }
     }
     for (int o = 0; o < ctx.num_outputs(); ++o)
       if (ctx.wants(o)) ctx.set(o, Object::sequence(std::move(results[static_cast<size_t>(o)])));

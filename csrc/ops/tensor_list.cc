@@ -81,11 +81,11 @@ Tensor join_tensors(std::span<const Tensor> parts, int64_t axis, bool stack, con
 
 int64_t unshared_bytes(const Object& value) {
   int64_t sum = value.tensor.storage().use_count() == 1 ? static_cast<int64_t>(value.tensor.bytes()) : 0;
-  for (const Object& item : value.items) sum += unshared_bytes(item);
+  for (const Object& item : value.items) sum += static_cast<int64_t>(sizeof(Object)) + unshared_bytes(item);
   return sum;
 }
 
-void TripOutput::append(const Object& value, const Limits& limits) {
+int64_t TripOutput::append(const Object& value, const Limits& limits) {
   require(value.kind == Object::Kind::kTensor, ErrorCode::kInvalidModel,
           "an output of every trip must be a tensor");
   // Values without elements take room as well: bounds the trips whose outputs are kept.
@@ -93,6 +93,7 @@ void TripOutput::append(const Object& value, const Limits& limits) {
   require(bytes_ <= limits.max_tensor_bytes, ErrorCode::kLimit,
           "the outputs of all trips would exceed max_tensor_bytes=", limits.max_tensor_bytes);
   parts_.push_back(value.tensor);
+  return bytes_ + static_cast<int64_t>(parts_.size() * sizeof(Tensor));
 }
 
 Tensor TripOutput::join(const Tensor& empty, const Limits& limits) {

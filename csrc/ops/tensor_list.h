@@ -22,14 +22,16 @@ Tensor copy_slice(const TensorView& x, int axis, int64_t begin, int64_t end);
 Tensor join_tensors(std::span<const Tensor> parts, int64_t axis, bool stack, const Limits& limits,
                     std::string_view what);
 
-// Bytes of the elements of those of the value's tensors whose storage nobody else holds.
+// Bytes of the lists of the value, and of the elements of those of its tensors whose storage nobody else
+// holds.
 int64_t unshared_bytes(const Object& value);
 
 // What a loop gives trip after trip, put together along a new axis.
 class TripOutput {
  public:
   TripOutput(int64_t axis, bool reverse) : axis_(axis), reverse_(reverse) {}
-  void append(const Object& value, const Limits& limits);
+  // Returns the bytes that all appended so far take.
+  int64_t append(const Object& value, const Limits& limits);
   // `empty` is the result of no trips.
   Tensor join(const Tensor& empty, const Limits& limits);
 

@@ -36,6 +36,7 @@ void fold_shapes(GraphEdit& edit, const PassContext& ctx) {
     for (int64_t i = start; i < end; ++i) values.push_back(dims[static_cast<size_t>(i)].value);
     if (std::any_of(values.begin(), values.end(), [](int64_t v) { return v < 0; })) continue;
     edit.set_constant(node.outputs[0], Tensor::vector_i64(values));
+    edit.remove_node(n);
   }
 }
 

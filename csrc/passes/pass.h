@@ -9,6 +9,7 @@ namespace pyinfer {
 struct PassContext {
   const Limits& limits;
   bool subgraph;  // of If, Loop ...: what its inputs declare is never checked
+  bool& repeat;   // set by a pass that brings work for those before it: the list starts again after it
 };
 
 // Each leaves the outputs of the graph as they are (folds of weights and other orders of sums: up to
@@ -26,5 +27,6 @@ void fuse_attention(GraphEdit& edit, const PassContext& ctx);
 void fuse_epilogue(GraphEdit& edit, const PassContext& ctx);
 void fuse_gelu(GraphEdit& edit, const PassContext& ctx);
 void fuse_hard_swish(GraphEdit& edit, const PassContext& ctx);
+void inline_if(GraphEdit& edit, const PassContext& ctx);
 
 }  // namespace pyinfer

@@ -1,6 +1,7 @@
 #include "passes/pipeline.h"
 
 #include "passes/pass.h"
+#include "passes/well_formed.h"
 
 namespace pyinfer {
 namespace {
@@ -10,13 +11,15 @@ struct Pass {
   void (*run)(GraphEdit& edit, const PassContext& ctx);
 };
 
-// THE ordered list. Shapes become constants before constants are folded; what folding leaves alone is
-// simplified; then weights absorb what follows them, which needs the simplified neighbours. Patterns become
-// single operators before images go channels last, and what is left behind a product joins it. Last, what no
-// longer changes is marked for its algorithm.
+// THE ordered list. Shapes become constants before constants are folded; then conditions are constants, and
+// what the branches bring is folded in turn; what folding leaves alone is simplified; then weights absorb
+// what follows them, which needs the simplified neighbours. Patterns become single operators before images go
+// channels last, and what is left behind a product joins it. Last, what no longer changes is marked for its
+// algorithm.
 constexpr Pass kPasses[] = {
     {"fold_shapes", fold_shapes},
     {"fold_constants", fold_constants},
+    {"inline_if", inline_if},
     {"eliminate_identity", eliminate_identity},
     {"eliminate_common_subexpressions", eliminate_common_subexpressions},
     {"fold_batch_norm", fold_batch_norm},
@@ -30,12 +33,21 @@ constexpr Pass kPasses[] = {
     {"choose_winograd", choose_winograd},
 };
 
+// Bounds the time that a chain of conditions takes, each known when the branch before it is in its place.
+constexpr int kMaxRepeats = 32;
+
 void run_on(Graph& graph, const PassOptions& options, bool subgraph) {
-  for (const Pass& pass : kPasses) {
-    if (options.disabled.contains(pass.name)) continue;
-    GraphEdit edit(graph);
-    pass.run(edit, {options.limits, subgraph});
-    edit.finish();
+  int repeats = 0;
+  bool repeat = true;  // what passes bring in may be anything too
+  for (const Pass* pass = std::begin(kPasses); pass != std::end(kPasses);) {
+    if (repeat && !well_formed(graph)) break;
+    repeat = false;
+    if (!options.disabled.contains(pass->name)) {
+      GraphEdit edit(graph);
+      pass->run(edit, {options.limits, subgraph, repeat});
+      edit.finish();
+    }
+    pass = repeat && ++repeats <= kMaxRepeats ? std::begin(kPasses) : pass + 1;
   }
   for (Node& node : graph.nodes)
     for (Graph* g : subgraphs(node)) run_on(*g, options, true);

@@ -5,12 +5,20 @@
 #include <set>
 #include <string_view>
 
+#include "base/math.h"
 #include "passes/match.h"
 
 namespace pyinfer {
 namespace {
 
 using Maybe = std::optional<DimTerms>;
+
+// A file may say any number. Of those beyond this nothing is said here, so that a product of two others fits.
+constexpr int64_t kFar = int64_t{1} << 31;
+
+bool within_reach(int64_t v) {
+  return v > -kFar && v < kFar;
+}
 
 // What a derived term is a function of; the first word of its key.
 enum Key : int64_t { kWindow, kSamePadding, kScaled, kSum, kProduct };
@@ -22,9 +30,12 @@ struct Rule {
 
   const DimTerms* in(size_t i) const { return has_input(node, i) ? facts.dims(node.inputs[i]) : nullptr; }
   const Tensor* constant(size_t i) const { return constant_input(edit, node, i); }
+  // One number for each dimension, or fewer.
   std::optional<std::vector<int64_t>> ints(size_t i) const {
     const Tensor* t = constant(i);
-    if (t == nullptr || (t->dtype() != DType::kInt64 && t->dtype() != DType::kInt32)) return std::nullopt;
+    if (t == nullptr || t->count() > Shape::kMaxRank ||
+        (t->dtype() != DType::kInt64 && t->dtype() != DType::kInt32))
+      return std::nullopt;
     return to_int64s(t->view());
   }
   int64_t attr(std::string_view name, int64_t otherwise) const {
@@ -105,12 +116,14 @@ Maybe broadcast(Rule& r) {
 // One spatial dimension of a convolution or pool.
 DimTerm window_dim(Rule& r, DimTerm x, int64_t kernel, int64_t stride, int64_t dilation, int64_t pads,
                    bool same, bool ceil) {
+  if (!within_reach(kernel) || !within_reach(dilation) || stride < 1 || !within_reach(stride))
+    return r.facts.unknown();
   const int64_t reach = dilation * (kernel - 1);
   if (stride == 1 && (same || pads == reach)) return x;
   if (same) return x >= 0 ? (x + stride - 1) / stride : r.facts.derived({kSamePadding, x, stride});
   if (x < 0 || ceil) return r.facts.derived({kWindow, x, pads - reach - 1, stride, ceil});
   const int64_t last = x + pads - reach - 1;
-  return last < 0 || stride < 1 ? r.facts.unknown() : last / stride + 1;
+  return last < 0 ? r.facts.unknown() : last / stride + 1;
 }
 
 // Spatial dimensions from `first` on; kernel of `size`.
@@ -120,9 +133,11 @@ void window(Rule& r, const DimTerms& x, size_t first, const std::vector<int64_t>
   const auto pads = r.attr_ints("pads", 2 * n, 0);
   const auto* padding = attribute<std::string>(r.node, "auto_pad");
   const bool same = padding && padding->starts_with("SAME"), valid = padding && *padding == "VALID";
+  const bool ceil = r.attr("ceil_mode", 0) != 0, padded = std::ranges::all_of(pads, within_reach);
   for (size_t d = 0; d < n; ++d)
-    out.push_back(window_dim(r, x[first + d], kernel[d], strides[d], dilations[d],
-                             valid ? 0 : pads[d] + pads[n + d], same, r.attr("ceil_mode", 0) != 0));
+    out.push_back(padded ? window_dim(r, x[first + d], kernel[d], strides[d], dilations[d],
+                                      valid ? 0 : pads[d] + pads[n + d], same, ceil)
+                         : r.facts.unknown());
 }
 
 Maybe conv(Rule& r) {
@@ -147,10 +162,11 @@ Maybe conv_transpose(Rule& r) {
   if (x == nullptr || w == nullptr || static_cast<int>(x->size()) != w->shape().rank() || x->size() < 3)
     return std::nullopt;
   const bool last = r.node.op_type == "ConvTransposeNhwc";
-  const DimTerm channels = w->shape()[1] * r.attr("group", 1);
+  const auto channels = checked_mul(w->shape()[1], r.attr("group", 1));
+  if (!channels || *channels < 0) return std::nullopt;
   DimTerms out{(*x)[0]};
   for (size_t d = 2; d < x->size(); ++d) out.push_back(r.facts.unknown());
-  out.insert(last ? out.end() : out.begin() + 1, channels);
+  out.insert(last ? out.end() : out.begin() + 1, *channels);
   return out;
 }
 
@@ -305,19 +321,22 @@ Maybe reshape(Rule& r) {
     if (it != left.end() && out[d] < 0)
       left.erase(it);
     else if (out[d] >= 0)
-      rest *= std::max<int64_t>(out[d], 1);
+      rest = checked_mul(rest, std::max<int64_t>(out[d], 1)).value_or(0);
     else
       return out;
+    if (rest == 0) return out;
   }
   int64_t product = 1;
   std::vector<int64_t> key{kProduct};
   for (DimTerm t : left) {
     if (t < 0)
       key.push_back(t);
+    else if (const auto next = checked_mul(product, t))
+      product = *next;
     else
-      product *= t;
+      return out;
   }
-  if (rest == 0 || product % rest != 0) return out;
+  if (product % rest != 0) return out;
   if (key.size() == 1)
     out[at] = product / rest;
   else if (key.size() == 2 && product == rest)
@@ -357,7 +376,8 @@ Maybe resize(Rule& r) {
   const DimTerms* x = r.in(0);
   if (x == nullptr || attribute<std::vector<int64_t>>(r.node, "axes") != nullptr) return std::nullopt;
   DimTerms out = *x;
-  if (const auto sizes = r.ints(3); sizes && sizes->size() == x->size()) return DimTerms(*sizes);
+  if (const auto sizes = r.ints(3); sizes && sizes->size() == x->size())
+    return std::ranges::all_of(*sizes, [](int64_t s) { return s >= 0; }) ? Maybe(*sizes) : std::nullopt;
   const Tensor* scales = r.constant(2);
   if (scales == nullptr || scales->dtype() != DType::kFloat32 ||
       scales->count() != static_cast<int64_t>(x->size())) {
@@ -492,7 +512,7 @@ ShapeFacts::ShapeFacts(const GraphEdit& edit, bool trust_inputs) {
   dims_.resize(graph.values.size());
   for (size_t i = 0; i < graph.values.size(); ++i)
     if (const Tensor& t = graph.values[i].constant; !t.empty())
-      dims_[i] = DimTerms(t.shape().begin(), t.shape().end());
+      set(static_cast<ValueId>(i), DimTerms(t.shape().begin(), t.shape().end()));
   for (ValueId id : graph.inputs) {
     const Value& v = graph.value(id);
     if (!trust_inputs || !v.shape) continue;
@@ -527,6 +547,9 @@ bool ShapeFacts::same(ValueId a, ValueId b) const {
 void ShapeFacts::set(ValueId id, DimTerms dims) {
   const auto i = static_cast<size_t>(id);
   if (i >= dims_.size()) dims_.resize(i + 1);
+  if (dims.size() > Shape::kMaxRank) return dims_[i].reset();
+  for (DimTerm& t : dims)
+    if (t >= kFar) t = unknown();
   dims_[i] = std::move(dims);
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/run_guard.h"
 #include "ops/tensor_list.h"
 #include "runtime/profile.h"
 
@@ -133,8 +132,21 @@ std::shared_ptr<const Segment> Executor::plan(const std::vector<Shape>& input_sh
   return find_or_plan(*root_, key, slots.data());
 }
 
+std::vector<std::optional<Shape>> Executor::output_shapes(const std::vector<Shape>& input_shapes) {
+  const auto segment = plan(input_shapes);
+  std::vector<std::optional<Shape>> known(program_.types.size()), shapes;
+  for (size_t i = 0; i < known.size(); ++i)
+    if (!program_.constants[i].empty()) known[i] = program_.constants[i].shape();
+  for (size_t i = 0; i < input_shapes.size(); ++i)
+    known[static_cast<size_t>(root_->needs[i].value)] = input_shapes[i];
+  for (const auto* bindings : {&segment->fixed, &segment->moving})
+    for (const Binding& b : *bindings) known[static_cast<size_t>(b.value)] = b.shape;
+  for (ValueId id : program_.outputs) shapes.push_back(known[static_cast<size_t>(id)]);
+  return shapes;
+}
+
 void Executor::bind(const std::shared_ptr<const Segment>& segment, Context& context,
-                    std::vector<Object>& outputs) const {
+                    std::vector<Object>& outputs, HeldBytes& held) const {
   const auto depth = static_cast<size_t>(segment->depth);
   if (context.bound.size() <= depth) {
     context.bound.resize(depth + 1);
@@ -144,8 +156,9 @@ void Executor::bind(const std::shared_ptr<const Segment>& segment, Context& cont
   if (context.bound[depth] != segment) {
     AlignedBytes& arena = context.arenas[depth];
     if (arena.size() < static_cast<size_t>(segment->arena_bytes)) {
+      RunGuard::current()->keep(segment->arena_bytes - static_cast<int64_t>(arena.size()),
+                                limits_.max_total_bytes);
       arena = AlignedBytes();
-      check_total(context, segment->arena_bytes);
       arena = AlignedBytes(static_cast<size_t>(segment->arena_bytes));
     }
     for (const Binding& b : segment->fixed) {
@@ -169,20 +182,12 @@ void Executor::bind(const std::shared_ptr<const Segment>& segment, Context& cont
     const auto o = static_cast<size_t>(it - program_.outputs.begin());
     const bool given = it != program_.outputs.end() && outputs[o].kind == Object::Kind::kTensor &&
                        outputs[o].tensor.dtype() == b.dtype && outputs[o].tensor.shape() == b.shape;
-    if (!given) check_total(context, b.shape.count() * static_cast<int64_t>(dtype_size(b.dtype)));
+    if (!given) held.add(b.shape.count() * static_cast<int64_t>(dtype_size(b.dtype)));
     slot.set(given ? outputs[o].tensor : Tensor(b.dtype, b.shape));
-    context.value_bytes += static_cast<int64_t>(slot.view.bytes());
   }
 }
 
-void Executor::check_total(const Context& context, int64_t more) const {
-  int64_t held = context.value_bytes;
-  for (const AlignedBytes& arena : context.arenas) held += static_cast<int64_t>(arena.size());
-  require(more <= limits_.max_total_bytes - held, ErrorCode::kLimit, "this run holds ", held,
-          " bytes and needs ", more, " more, over max_total_bytes=", limits_.max_total_bytes);
-}
-
-void Executor::run_steps(const Segment& segment, Context& context) {
+void Executor::run_steps(const Segment& segment, Context& context, HeldBytes& held) {
   std::byte* arena = context.arenas[static_cast<size_t>(segment.depth)].data();
   Profile* const profile = Profile::current();
   for (const PlannedStep& planned : segment.steps) {
@@ -193,12 +198,9 @@ void Executor::run_steps(const Segment& segment, Context& context) {
     const size_t record = profile != nullptr ? profile->begin(step.label) : 0;
     try {
       step.op->run(run);
-      if (planned.grows) {
-        for (ValueId id : step.outputs)
-          if (id != kNoValue)
-            context.value_bytes += unshared_bytes(context.slots[static_cast<size_t>(id)].object);
-        check_total(context, 0);
-      }
+      for (ValueId id : step.outputs)
+        if (planned.grows && id != kNoValue)
+          held.add(unshared_bytes(context.slots[static_cast<size_t>(id)].object));
     } catch (const Error& e) {
       fail(e.code(), step.label, ": ", e.message());
     }
@@ -207,8 +209,21 @@ void Executor::run_steps(const Segment& segment, Context& context) {
   }
 }
 
+// The arenas of a body stay in memory after it has run, so they count until the run that it is a part of
+// ends.
+void Executor::count_arenas(Context& context) const {
+  RunGuard& guard = *RunGuard::current();
+  if (std::exchange(context.run, guard.id()) == guard.id()) return;
+  for (const AlignedBytes& arena : context.arenas)
+    guard.keep(static_cast<int64_t>(arena.size()), limits_.max_total_bytes);
+}
+
 void Executor::run(const std::vector<Object>& inputs, std::vector<Object>& outputs) {
+  std::optional<RunGuard> own;
+  if (RunGuard::current() == nullptr) own.emplace(nullptr);
+  HeldBytes held(limits_.max_total_bytes);
   std::unique_ptr<Context> context = lease();
+  count_arenas(*context);
   std::vector<Slot>& slots = context->slots;
   for (size_t i = 0; i < program_.inputs.size(); ++i) {
     Slot& slot = slots[static_cast<size_t>(program_.inputs[i])];
@@ -216,17 +231,17 @@ void Executor::run(const std::vector<Object>& inputs, std::vector<Object>& outpu
     slot.view = inputs[i].kind == Object::Kind::kTensor ? inputs[i].tensor.view() : TensorView{};
   }
   outputs.resize(program_.outputs.size());
-  context->value_bytes = 0;
   std::shared_ptr<const Segment> segment = root_;
   do {
     segment = next_segment(*segment, *context);
-    bind(segment, *context, outputs);
-    run_steps(*segment, *context);
+    bind(segment, *context, outputs, held);
+    run_steps(*segment, *context, held);
   } while (!segment->needs.empty());
 
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Slot& slot = slots[static_cast<size_t>(program_.outputs[i])];
     const bool whole = slot.object.kind != Object::Kind::kAbsent || slot.view.dtype == DType::kUndefined;
+    if (!whole) held.add(static_cast<int64_t>(slot.view.bytes()));
     outputs[i] = whole ? slot.object : Object::of(Tensor::copy_of(slot.view));
   }
   for (const auto& bound : context->bound)

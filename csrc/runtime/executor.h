@@ -2,10 +2,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/aligned.h"
 #include "base/fork.h"
+#include "base/run_guard.h"
 #include "plan/plan.h"
 
 namespace pyinfer {
@@ -16,7 +18,7 @@ struct Context {
   std::vector<AlignedBytes> arenas;                   // by depth
   std::vector<std::shared_ptr<const Segment>> bound;  // by depth: whose fixed bindings the slots hold
   Key key;
-  int64_t value_bytes = 0;  // of what this run holds outside the arenas
+  uint64_t run = 0;  // the guard that counts the arenas
 };
 
 // A program with its plans and its contexts. Thread-safe.
@@ -32,6 +34,8 @@ class Executor {
 
   // The segments for these input shapes, as far as shapes alone decide them.
   std::shared_ptr<const Segment> plan(const std::vector<Shape>& input_shapes);
+  // The shapes of the outputs, as far as those of the inputs decide them.
+  std::vector<std::optional<Shape>> output_shapes(const std::vector<Shape>& input_shapes);
 
  private:
   std::unique_ptr<Context> lease();
@@ -42,11 +46,10 @@ class Executor {
   std::shared_ptr<const Segment> keep(const Segment& segment, const Key& key,
                                       std::shared_ptr<const Segment> planned);
   std::shared_ptr<const Segment> find_or_plan(const Segment& segment, const Key& key, const Slot* slots);
-  void bind(const std::shared_ptr<const Segment>& segment, Context& context,
-            std::vector<Object>& outputs) const;
-  void run_steps(const Segment& segment, Context& context);
-  // Throws Error(kLimit) when what this run holds, with `more` bytes, is over max_total_bytes.
-  void check_total(const Context& context, int64_t more) const;
+  void bind(const std::shared_ptr<const Segment>& segment, Context& context, std::vector<Object>& outputs,
+            HeldBytes& held) const;
+  void count_arenas(Context& context) const;
+  void run_steps(const Segment& segment, Context& context, HeldBytes& held);
 
   Program program_;
   const Limits& limits_;

@@ -25,23 +25,47 @@ class LoweredBody final : public Body {
     return std::ranges::all_of(executor_.program().steps, [](const ProgramStep& s) { return s.op->pure(); });
   }
 
+  std::vector<std::optional<Shape>> output_shapes(const PlanContext& ctx) const override {
+    std::vector<std::optional<Shape>> unknown(output_types_.size());
+    std::vector<Shape> shapes;
+    const std::vector<ValueId>& captures = executor_.program().inputs;
+    for (size_t i = 0; i < captures.size(); ++i) {
+      const int at = first_capture_ + static_cast<int>(i);
+      if (!executor_.program().types[static_cast<size_t>(captures[i])].is_tensor()) continue;
+      if (!ctx.shape_known(at)) return unknown;
+      shapes.push_back(ctx.shape(at));
+    }
+    try {
+      return executor_.output_shapes(shapes);
+    } catch (const Error&) {
+      return unknown;  // a branch that does not fit these shapes may never run; one that runs reports it
+    }
+  }
+
   void run(RunContext& ctx, const std::vector<Object>& inputs, std::vector<Object>& outputs) const override {
     std::vector<Object> all = inputs;
     all.resize(explicit_inputs_);
     const size_t captures = executor_.program().inputs.size() - explicit_inputs_;
     for (size_t i = 0; i < captures; ++i) {
       const int at = first_capture_ + static_cast<int>(i);
-      // The captured bytes outlive the body's run, so borrowing them is safe; outputs are copied out below.
+      // The captured bytes outlive the body's run, so borrowing them is safe; outputs that borrow are copied
+      // below.
       const Object& object = ctx.object_ref(at);
       all.push_back(object.kind != Object::Kind::kAbsent || ctx.in(at).dtype == DType::kUndefined
                         ? object
                         : Object::of(Tensor(ctx.in(at).dtype, ctx.in(at).shape, ctx.in(at).data, nullptr)));
     }
-    outputs.clear();
+    std::vector<bool> given;
+    for (const Object& o : outputs) given.push_back(o.kind == Object::Kind::kTensor);
     executor_.run(all, outputs);
-    for (Object& o : outputs)
-      if (o.kind == Object::Kind::kTensor && o.tensor.storage() == nullptr)
-        o.tensor = Tensor::copy_of(o.tensor.view());
+    given.resize(outputs.size(), false);
+    HeldBytes held(ctx.limits().max_total_bytes);
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      Tensor& t = outputs[i].tensor;
+      if (given[i] || outputs[i].kind != Object::Kind::kTensor || t.storage() != nullptr) continue;
+      held.add(static_cast<int64_t>(t.bytes()));
+      t = Tensor::copy_of(t.view());
+    }
   }
 
  private:

@@ -5,6 +5,13 @@
 
 namespace pyinfer {
 
+void copy_elements(const TensorView& from, void* to) {
+  if (from.dtype == DType::kString)
+    std::copy_n(from.as<std::string>(), from.count(), static_cast<std::string*>(to));
+  else if (const size_t n = from.bytes(); n > 0)
+    std::memcpy(to, from.data, n);
+}
+
 Tensor::Tensor(DType dtype, const Shape& shape) {
   view_ = {dtype, shape, nullptr};
   if (dtype == DType::kString) {
@@ -23,10 +30,7 @@ Tensor::Tensor(DType dtype, const Shape& shape, const void* data, std::shared_pt
 
 Tensor Tensor::copy_of(const TensorView& view) {
   Tensor t(view.dtype, view.shape);
-  if (view.dtype == DType::kString)
-    std::copy_n(view.as<std::string>(), view.count(), t.as<std::string>());
-  else if (const size_t n = view.bytes(); n > 0)
-    std::memcpy(t.view_.data, view.data, n);
+  copy_elements(view, t.view_.data);
   return t;
 }
 

@@ -65,6 +65,9 @@ struct TensorView {
 
 // A tensor whose storage is shared and immutable once published: weights (which may lie in a mapped
 // file), folded constants, values that outlive a run. Copying one copies a pointer.
+// Copies all elements of `from`, strings too.
+void copy_elements(const TensorView& from, void* to);
+
 class Tensor {
  public:
   Tensor() = default;

@@ -69,8 +69,8 @@ class Roofline:
 
 def measure_roofline(threads: int) -> Roofline:
     """Takes a fraction of a second."""
-    found = _core.roofline(threads)
-    return Roofline(found["threads"], found["flops"], [tuple(level) for level in found["bandwidth"]])
+    flops, bandwidth = _core.roofline(threads)
+    return Roofline(threads, flops, bandwidth)
 
 
 def profile(model: Model, inputs: Mapping[str, object], name: str, runs: int = 20) -> dict[str, Any]:

@@ -46,6 +46,68 @@ def test_if_gives_the_outputs_of_one_branch(lengths):
         np.testing.assert_array_equal(got["z"], z)
 
 
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_outputs_of_an_if_that_have_one_shape_are_planned(n):
+    # A capture itself, one value twice, a constant, strings; c of the last output has no shape of its own.
+    model = load("""
+    g (bool c, float[N] x, string[N] s, int64[1] k) => (float[N] y, float[N] z, string[N] t, float[2] w, float[M] r) {
+      h = Neg (x)  u = Identity (s)
+      a, b, v, d, e = If (c) <
+        then_branch = t () => (float[N] ta, float[N] tb, string[N] tv, float[2] td, float[M] te) {
+          ta = Identity (h)  tb = Add (h, h)  tv = Identity (u)
+          td = Constant <value_floats = [1.0, 2.0]> ()  te = Expand (h, k) },
+        else_branch = e () => (float[N] ea, float[N] ea, string[N] ev, float[2] ed, float[M] ee) {
+          ea = Mul (h, h)  ev = Identity (s)
+          ed = Constant <value_floats = [3.0, 4.0]> ()  ee = Identity (h) }
+      >
+      y = Abs (a)  z = Exp (b)  t = Identity (v)  w = Neg (d)  r = Neg (e)
+    }""")
+    x = RNG.standard_normal(n).astype(np.float32)
+    s = np.array([f"s{i}" for i in range(n)], object)
+    for c in (True, False, True):
+        got = model.run({"c": scalar(c, bool), "x": x, "s": s, "k": i64(1)})
+        np.testing.assert_array_equal(got["y"], np.abs(x) if c else x * x)
+        np.testing.assert_allclose(got["z"], np.exp(-2 * x if c else x * x), rtol=1e-6)
+        assert got["t"].tolist() == s.tolist()
+        np.testing.assert_array_equal(got["w"], [-1, -2] if c else [-3, -4])
+        np.testing.assert_array_equal(got["r"], x)
+
+
+def test_a_plan_goes_on_after_an_if_whose_branches_agree():
+    text = """
+    g (bool c, float[N] x) => (float[M] y) {
+      a = If (c) <then_branch = t () => (float[A] ta) { ta = Neg (x) },
+                  else_branch = e () => (float[B] ea) { BRANCH }>
+      b = Exp (a)  y = Abs (b)
+    }"""
+    agree, differ = (
+        load(text.replace("BRANCH", "ea = Abs (x)")),
+        load(text.replace("BRANCH", "ea = Concat <axis = 0> (x, x)")),
+    )
+    assert agree._core.summary({"c": [], "x": [4]})["plan"]["steps"] == 3
+    assert differ._core.summary({"c": [], "x": [4]})["plan"] is None
+    x = np.float32([1, -2])
+    for c in (True, False):
+        np.testing.assert_allclose(
+            agree.run({"c": scalar(c, bool), "x": x})["y"], np.exp(-x if c else np.abs(x)), rtol=1e-6
+        )
+        want = -x if c else np.concatenate([x, x])
+        np.testing.assert_allclose(differ.run({"c": scalar(c, bool), "x": x})["y"], np.exp(want), rtol=1e-6)
+
+
+def test_a_branch_that_does_not_fit_the_shapes_may_not_run():
+    model = load("""
+    g (bool c, float[N] x, float[M] w) => (float[K] y) {
+      a = If (c) <then_branch = t () => (float[A] ta) { ta = Add (x, w) },
+                  else_branch = e () => (float[A] ea) { ea = Neg (x) }>
+      y = Abs (a)
+    }""")
+    x, w = np.float32([1, 2]), np.float32([3, 4, 5])
+    np.testing.assert_array_equal(model.run({"c": scalar(False, bool), "x": x, "w": w})["y"], x)
+    with pytest.raises(pyinfer.InvalidInput, match="Add"):
+        model.run({"c": scalar(True, bool), "x": x, "w": w})
+
+
 def test_if_takes_a_condition_of_one_element_only():
     model = load(IF.replace("bool c", "bool[C] c"))
     x = np.ones(2, np.float32)

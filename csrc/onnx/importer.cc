@@ -222,7 +222,7 @@ class Importer {
     require(node.outputs.size() == 1 && !node.outputs[0].empty() && node.attributes.size() == 1,
             ErrorCode::kInvalidModel, "a Constant has one output and one attribute");
     // A name that came with a later version can mean but one thing, and ONNX Runtime takes it too.
-    if (const auto refused = refusal(node, kNewestOpset)) throw *refused;
+    if (const auto refused = refusal(node, kNewestOpset)) throw Error(*refused);
     const std::optional<Attribute> given = import_attribute(node.attributes[0], scope);
     require(given.has_value(), ErrorCode::kInvalidModel, "attribute '", node.attributes[0].ref_attr_name,
             "' of the function is not given and has no default");

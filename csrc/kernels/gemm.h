@@ -1,5 +1,5 @@
 // Matrix product, fp32: C(i,j) = epilogue(sum_k A(i,k) * B(k,j)).
-// The sum over k is cut into chains of kChainLength: each is one chain of fused multiply-adds over ascending
+// The sum over k is cut into chains (chain_length): each is one chain of fused multiply-adds over ascending
 // k, starting from +0, and the chains' sums are added in ascending order, whatever the tile, the thread or
 // the instruction set. Short chains round less than one long chain, and lie in the first cache.
 #pragma once
@@ -14,7 +14,12 @@ namespace pyinfer {
 // 16 floats, zeros past the last column. Panels follow each other without gaps.
 inline constexpr int kPanelWidth = 16;
 
+// As few chains as hold kChainLength each, of equal lengths but the last, in multiples of 16.
 inline constexpr int64_t kChainLength = 384;
+constexpr int64_t chain_length(int64_t k) {
+  const int64_t chains = k > kChainLength ? (k + kChainLength - 1) / kChainLength : 1;
+  return ((k + chains - 1) / chains + 15) / 16 * 16;
+}
 
 constexpr int64_t panel_count(int64_t n) {
   return (n + kPanelWidth - 1) / kPanelWidth;

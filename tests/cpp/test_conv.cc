@@ -200,11 +200,10 @@ TEST(conv_is_a_sum_of_ascending_chains) {
     ConvShape shape;
     int64_t chain_taps;
   };
-  for (const auto& [s, chain_taps] :
-       {Case{shape({{7, 3, 1, 1, 1, 1}, {7, 3, 1, 1, 1, 1}}, 1, 50, 20), kChainLength / 50},
-        Case{shape({{6, 2, 1, 1, 1, 1}, {6, 2, 1, 1, 1, 1}}, 1, 500, 3), 1},
-        Case{shape({{9, 5, 2, 1, 2, 2}, {9, 5, 2, 1, 2, 2}}, 1, 3, 20), 25},
-        Case{shape({{9, 5, 2, 1, 2, 2}, {9, 7, 2, 1, 3, 3}}, 1, 20, 17), kChainLength / 140 * 7}}) {
+  for (const auto& [s, chain_taps] : {Case{shape({{7, 3, 1, 1, 1, 1}, {7, 3, 1, 1, 1, 1}}, 1, 50, 20), 5},
+                                      Case{shape({{6, 2, 1, 1, 1, 1}, {6, 2, 1, 1, 1, 1}}, 1, 500, 3), 1},
+                                      Case{shape({{9, 5, 2, 1, 2, 2}, {9, 5, 2, 1, 2, 2}}, 1, 3, 20), 25},
+                                      Case{shape({{9, 5, 2, 1, 2, 2}, {9, 7, 2, 1, 3, 3}}, 1, 20, 17), 14}}) {
     for_each_isa([&](const KernelTable& table) {
       if (std::string(table.name) == "baseline") return;
       Data d = make(s, {.bias = false}, 1, Kind::kConv);

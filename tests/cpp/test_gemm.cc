@@ -214,9 +214,10 @@ TEST(gemm_is_a_sum_of_ascending_chains) {
     for (int64_t i = 0; i < m; ++i) {
       for (int64_t j = 0; j < n; ++j) {
         float sum = 0;
-        for (int64_t first = 0; first < k; first += kChainLength) {
+        const int64_t length = 304;  // of three chains, in multiples of 16
+        for (int64_t first = 0; first < k; first += length) {
           float chain = 0;
-          for (int64_t l = first; l < std::min(k, first + kChainLength); ++l)
+          for (int64_t l = first; l < std::min(k, first + length); ++l)
             chain = std::fma(a[i * k + l], b[l * n + j], chain);
           sum = first == 0 ? chain : sum + chain;
         }

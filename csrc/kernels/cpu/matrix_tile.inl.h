@@ -220,8 +220,14 @@ struct Depth {
   Depth(int64_t s, int64_t length, int64_t unit = 1)
       : segments(s),
         segment_length(length),
-        chain_segments(s == 1 ? 1 : max_of(1, kChainLength / max_of(length * unit, 1)) * unit),
-        chain_length(s == 1 ? kChainLength : length) {}
+        chain_segments(s == 1 ? 1 : units_of_chain(div_up(s, unit), unit * length) * unit),
+        chain_length(s == 1 ? max_of(pyinfer::chain_length(length), 1) : length) {}
+  // As few chains as hold whole units of `size`, kChainLength together or one unit, of equal lengths but the
+  // last.
+  static int64_t units_of_chain(int64_t units, int64_t size) {
+    const int64_t most = max_of(kChainLength / max_of(size, 1), 1);
+    return max_of(div_up(units, max_of(div_up(units, most), 1)), 1);
+  }
   // One even when k = 0: the epilogue of an empty sum.
   int64_t chains() const {
     return max_of(1, segments == 1 ? div_up(segment_length, chain_length) : div_up(segments, chain_segments));

@@ -1,7 +1,7 @@
 // If(true, then_branch, else_branch) = then_branch, its nodes in place of the If; If(false, ...) likewise.
 #include <map>
 #include <optional>
-#include <set>
+#include <unordered_map>
 
 #include "base/error.h"
 #include "passes/match.h"
@@ -10,14 +10,18 @@
 namespace pyinfer {
 namespace {
 
-using Names = std::set<std::string, std::less<>>;
+// The names that are taken, and the number to try next behind each: many branches may use one name.
+using Names = std::unordered_map<std::string, int64_t>;
 
 // `name`, or where that is taken (branches may use the names of each other), one that is not.
 std::string unique(Names& taken, const std::string& name) {
-  if (name.empty()) return name;
-  std::string candidate = name;
-  for (int i = 2; !taken.insert(candidate).second; ++i) candidate = join(name, "_", i);
-  return candidate;
+  if (name.empty() || taken.try_emplace(name, 2).second) return name;
+  for (int64_t next = taken[name];; ++next) {
+    std::string candidate = join(name, "_", next);
+    if (!taken.try_emplace(candidate, 2).second) continue;
+    taken[name] = next + 1;
+    return candidate;
+  }
 }
 
 // The names and the constants of a graph that takes in branches.
@@ -25,9 +29,9 @@ class Inliner {
  public:
   explicit Inliner(GraphEdit& edit) : edit_(edit) {
     const Graph& graph = edit.graph();
-    for (NodeId n = 0; n < edit.num_nodes(); ++n) nodes_.insert(edit.node(n).name);
+    for (NodeId n = 0; n < edit.num_nodes(); ++n) nodes_.try_emplace(edit.node(n).name, 2);
     for (size_t i = 0; i < graph.values.size(); ++i) {
-      values_.insert(graph.values[i].name);
+      values_.try_emplace(graph.values[i].name, 2);
       if (const Tensor& t = graph.values[i].constant; !t.empty())
         constants_.emplace(t.view().data, static_cast<ValueId>(i));
     }

@@ -2,10 +2,11 @@
 //   Y(n, o, m) = epilogue(sum over taps t, then channels c, of X(n, o * stride - pad + t * dilation, g, c) *
 //   W(t, c, m))
 // with taps in row-major order and, for groups > 1, c running over the channels of m's group g.
-// The sum runs in that order, cut into chains as in kernels/gemm.h for a window of one tap, else into as
-// few as hold kChainLength each or one unit, of equal numbers of units but the last: units are taps, and with
-// fewer than kConvFewChannels channels of a group, lines of taps along the last axis. Padding takes part as
-// zeros.
+// The sum runs in that order, cut into chains of whole units: as few as hold kChainLength each or one unit,
+// of equal numbers of units but the last. Units are taps, and with fewer than kConvFewChannels channels of a
+// group, lines of taps along the last axis. A sum that is read as one piece (one tap; one line of adjacent
+// taps of few channels, not in groups) is cut as in kernels/gemm.h. All this follows from the shape, strides
+// and attributes alone. Padding takes part as zeros.
 #pragma once
 
 #include <cstddef>

@@ -2,7 +2,8 @@
 //   Y(n, o, m) = epilogue(sum over taps t with (o + pad - t * dilation) = i * stride, then channels c,
 //                         of X(n, i, g, c) * W(t, c, m))
 // where i runs over the input and c over the channels of m's group g. Each output is gathered, in the
-// chains of kernels/conv.h over ascending (t, c); taps that fall outside the input take part as zeros.
+// chains of kernels/conv.h over ascending (t, c), with taps as the units; taps that fall outside the input
+// take part as zeros.
 #pragma once
 
 #include <cstddef>

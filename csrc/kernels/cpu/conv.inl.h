@@ -52,7 +52,7 @@ inline ConvPlan plan_conv(const ConvArgs& args) {
   return plan;
 }
 
-// Cut alike whether or not the taps along the last axis are gathered together.
+// Of several lines, cut alike whether or not the taps along the last axis are gathered together.
 inline Depth conv_depth(const ConvArgs& args, const ConvPlan& plan) {
   const Window& w = args.shape.window;
   const bool lines = !plan.runs && args.shape.in_channels / args.shape.groups < kConvFewChannels;

@@ -15,7 +15,6 @@ enum class ErrorCode {
   kInvalidInput,  // the caller's inputs do not fit the model, or a value makes an operator's result undefined
   kLimit,         // a configured limit would be exceeded
   kIo,            // the file cannot be read
-  kCancelled,     // the run was stopped by its owner
   kInternal,      // a defect of pyinfer
 };
 

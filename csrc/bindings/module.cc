@@ -64,7 +64,6 @@ void register_exceptions(py::module_& m) {
         case ErrorCode::kInvalidInput: type = &x.invalid_input; break;
         case ErrorCode::kLimit: type = &x.limit; break;
         case ErrorCode::kIo: type = &x.io; break;
-        case ErrorCode::kCancelled:
         case ErrorCode::kInternal: break;
       }
       py::set_error(*type, error.what());

@@ -3,6 +3,7 @@
 //   The pyinfer ops with the suffix Nhwc read and write channels-last images.
 #include <algorithm>
 
+#include "base/packed_bytes.h"
 #include "kernels/conv_s8.h"
 #include "kernels/kernel_table.h"
 #include "kernels/movement.h"
@@ -140,7 +141,7 @@ class IntegerConv final : public Op {
     s.out_channels = shape[0];
     s.in_channels = shape[1] * groups_;
     s.groups = groups_;
-    packed_ = AlignedBytes(static_cast<size_t>(kernels().conv_s8.packed_size(s)));
+    packed_ = PackedBytes(static_cast<size_t>(kernels().conv_s8.packed_size(s)));
     kernels().conv_s8.pack(
         {.shape = s, .weights = w.as<void>(), .w_signed = w_signed_, .packed = packed_.as<int8_t>()});
   }
@@ -224,7 +225,7 @@ class IntegerConv final : public Op {
   bool w_signed_;
   SlidingWindow window_;
   int64_t groups_;
-  AlignedBytes packed_;
+  PackedBytes packed_;
 };
 
 template <Layout layout>

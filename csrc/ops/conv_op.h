@@ -12,6 +12,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/packed_bytes.h"
 #include "kernels/kernel_table.h"
 #include "ops/conv_shape.h"
 #include "ops/fused_activation.h"
@@ -131,8 +132,9 @@ class ConvOp final : public Op {
     packed_for(algorithm_).bytes = pack(s, algorithm_, w);
   }
 
-  AlignedBytes pack(const ConvShape& s, ConvAlgorithm algorithm, const Tensor& w) const {
-    AlignedBytes packed(static_cast<size_t>(Direction::packed_size(s, algorithm)) * sizeof(float)), wide;
+  PackedBytes pack(const ConvShape& s, ConvAlgorithm algorithm, const Tensor& w) const {
+    PackedBytes packed(static_cast<size_t>(Direction::packed_size(s, algorithm)) * sizeof(float));
+    AlignedBytes wide;
     const float* weights = w.as<float>();
     if (is_half(dtype_)) {
       wide = AlignedBytes(static_cast<size_t>(w.count()) * sizeof(float));
@@ -268,7 +270,7 @@ class ConvOp final : public Op {
   // the first plan that chooses it, from the weights as they were read.
   struct Packed {
     std::once_flag once;
-    AlignedBytes bytes;
+    PackedBytes bytes;
   };
   Packed& packed_for(ConvAlgorithm a) const { return packed_[static_cast<size_t>(a)]; }
   bool constant() const { return !weights_.empty() || packed_for(algorithm_).bytes.size() > 0; }

@@ -36,7 +36,7 @@ IntegerProduct::IntegerProduct(NodeContext& ctx, int b, bool transpose_b)
   int64_t k = s.rank() == 1 ? s[0] : s[s.rank() - 2], n = s.rank() == 1 ? 1 : s[s.rank() - 1];
   if (transpose_b) std::swap(k, n);
   const int64_t count = constant_b->count() / (k * n), size = packed_size(k, n);
-  packed_ = AlignedBytes(static_cast<size_t>(count * size));
+  packed_ = PackedBytes(static_cast<size_t>(count * size));
   for (int64_t i = 0; i < count; ++i)
     pack(constant_b->as<int8_t>() + i * k * n, k, n, 0, panel_count(n), packed_.as<int8_t>() + i * size);
 }

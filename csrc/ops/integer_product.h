@@ -2,8 +2,8 @@
 //   S_i = (A_i - a_zero)(B_i - b_zero)   modulo 2^32, as int32
 #pragma once
 
-#include "base/aligned.h"
 #include "base/function_ref.h"
+#include "base/packed_bytes.h"
 #include "ops/line_values.h"
 #include "ops/product.h"
 #include "ops/requantize.h"
@@ -52,7 +52,7 @@ class IntegerProduct {
   const int8_t* prepare_b(const RunContext& ctx, const IntegerProductState& state, const void* b) const;
 
   bool signed_, transposed_;
-  AlignedBytes packed_;
+  PackedBytes packed_;
 };
 
 }  // namespace pyinfer

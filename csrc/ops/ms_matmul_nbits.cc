@@ -2,6 +2,7 @@
 // g_idx(k). Q has 2, 4 or 8 bits; the weights stay in that form and are widened as the product reads them.
 #include <bit>
 
+#include "base/packed_bytes.h"
 #include "kernels/kernel_table.h"
 #include "ops/half.h"
 #include "ops/op.h"
@@ -63,7 +64,7 @@ class MatMulNBits final : public Op {
     }
     ScratchLayout layout;
     const BitsLayout at(layout, f_);
-    packed_ = AlignedBytes(static_cast<size_t>(layout.bytes()));
+    packed_ = PackedBytes(static_cast<size_t>(layout.bytes()));
     pack(at, packed_.data(), [&](int i) { return given[i] ? &given[i]->view() : nullptr; });
     ctx.packed(kB);
   }
@@ -190,7 +191,7 @@ class MatMulNBits final : public Op {
 
   DType dtype_;
   BitsFormat f_;
-  AlignedBytes packed_;  // of constant inputs
+  PackedBytes packed_;  // of constant inputs
 };
 
 std::unique_ptr<Op> make(NodeContext& ctx) {

@@ -121,7 +121,7 @@ MatrixProduct::MatrixProduct(NodeContext& ctx, bool transpose_b, float alpha)
   const int64_t count = leading(s, 2).count();
   if (s.count() == 0) return;
   const int64_t size = packed_b_size(k, n);
-  packed_ = AlignedBytes(static_cast<size_t>(count * size) * sizeof(float));
+  packed_ = PackedBytes(static_cast<size_t>(count * size) * sizeof(float));
   AlignedBytes wide_b;
   const float* b = constant_b->as<float>();
   if (is_half_) {

@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "base/aligned.h"
+#include "base/packed_bytes.h"
 #include "kernels/gemm.h"
 #include "ops/fused_activation.h"
 #include "ops/op.h"
@@ -75,7 +75,7 @@ class MatrixProduct {
   bool is_half_;
   bool transpose_b_;  // each B stored N x K
   float alpha_;
-  AlignedBytes packed_;  // of a constant B
+  PackedBytes packed_;  // of a constant B
   bool constant_ = false;
 };
 

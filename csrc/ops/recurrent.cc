@@ -10,6 +10,7 @@
 #include <cstring>
 #include <optional>
 
+#include "base/packed_bytes.h"
 #include "ops/elements.h"
 
 namespace pyinfer {
@@ -35,7 +36,7 @@ class Recurrent final : public Op {
     const auto shape = [](const Tensor* t) { return t ? &t->shape() : nullptr; };
     const auto view = [](const Tensor* t) { return t ? &t->view() : nullptr; };
     weights_.emplace(a_, w->shape(), r->shape(), shape(b), shape(p));
-    packed_ = AlignedBytes(static_cast<size_t>(weights_->size()) * sizeof(C));
+    packed_ = PackedBytes(static_cast<size_t>(weights_->size()) * sizeof(C));
     const AlignedBytes buffer(static_cast<size_t>(weights_->buffer_size()) * sizeof(C));
     weights_->build(w->view(), r->view(), view(b), view(p), packed_.as<C>(), buffer.as<C>());
     for (int i : {1, 2, 3, peepholes})
@@ -350,7 +351,7 @@ class Recurrent final : public Op {
   RecurrentAttributes a_;
   DType dtype_;
   std::optional<RecurrentWeights<C>> weights_;  // when they are constants
-  AlignedBytes packed_;
+  PackedBytes packed_;
 };
 
 template <Cell kCell>

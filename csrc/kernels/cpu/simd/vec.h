@@ -13,6 +13,7 @@
 //   store_half_n                                 store_n of at most 8 lanes: needs only the lower half
 //   splat_i32 load_i32 store_i32 iota_i32
 //   + - * / unary- fma(a,b,c)=a*b+c  fnma(a,b,c)=c-a*b
+//   add_product(c,a,b)           fma(a,b,c) that keeps c in its register
 //   abs sqrt round (to nearest, ties to even) floor ceil trunc copysign(magnitude, sign)
 //   lesser(a,b)  a < b ? a : b   b when either is NaN; one instruction on x86
 //   greater(a,b) a > b ? a : b   likewise

@@ -117,6 +117,13 @@ PYINFER_F32_BINARY(greater, max)
 inline F32 fma(F32 a, F32 b, F32 c) {
   return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
 }
+// In place, as an instruction: of an unrolled loop GCC 12 else moves the sums about, and runs out of
+// registers.
+inline F32 add_product(F32 c, F32 a, F32 b) {
+  asm("vfmadd231ps %2, %1, %0" : "+x"(c.lo) : "x"(a.lo), "x"(b.lo));
+  asm("vfmadd231ps %2, %1, %0" : "+x"(c.hi) : "x"(a.hi), "x"(b.hi));
+  return c;
+}
 // c - a * b, rounded once.
 inline F32 fnma(F32 a, F32 b, F32 c) {
   return {_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)};

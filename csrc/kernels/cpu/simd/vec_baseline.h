@@ -113,6 +113,9 @@ PYINFER_BINARY(M32, operator|, a | b)
 inline F32 fma(F32 a, F32 b, F32 c) {
   return a * b + c;
 }
+inline F32 add_product(F32 c, F32 a, F32 b) {
+  return fma(a, b, c);
+}
 inline F32 fnma(F32 a, F32 b, F32 c) {
   return c - a * b;
 }

@@ -181,6 +181,9 @@ inline I32 shift_right_logical(I32 a) {
 inline F32 fma(F32 a, F32 b, F32 c) {
   return map<F32>(a, b, c, [](float32x4_t x, float32x4_t y, float32x4_t z) { return vfmaq_f32(z, x, y); });
 }
+inline F32 add_product(F32 c, F32 a, F32 b) {
+  return fma(a, b, c);
+}
 // c - a * b, rounded once.
 inline F32 fnma(F32 a, F32 b, F32 c) {
   return map<F32>(a, b, c, [](float32x4_t x, float32x4_t y, float32x4_t z) { return vfmsq_f32(z, x, y); });

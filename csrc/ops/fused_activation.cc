@@ -6,12 +6,12 @@
 
 namespace pyinfer {
 
-FusedActivation fused_activation(const NodeContext& ctx) {
-  const std::string name = ctx.attr_string("activation", "");
-  const std::vector<float> params = ctx.attr_floats("activation_params");
+FusedActivation fused_activation(const NodeContext& ctx, const std::string& prefix) {
+  const std::string name = ctx.attr_string(prefix + "activation", "");
+  const std::vector<float> params = ctx.attr_floats(prefix + "activation_params");
   const auto param = [&](size_t i, const char* attribute, float otherwise) {
     if (i < params.size()) return params[i];
-    return ctx.attr_float(attribute, otherwise);
+    return ctx.attr_float(prefix + attribute, otherwise);
   };
   if (name.empty()) return {};
   if (name == "Relu") return {Activation::kRelu};

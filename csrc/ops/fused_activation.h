@@ -12,8 +12,9 @@ struct FusedActivation {
   float alpha = 0.0f, beta = 0.0f;
 };
 
-// Throws Error(kUnsupported) for an activation that no epilogue has.
-FusedActivation fused_activation(const NodeContext& ctx);
+// From the attributes whose names begin with `prefix`. Throws Error(kUnsupported) for an activation that no
+// epilogue has.
+FusedActivation fused_activation(const NodeContext& ctx, const std::string& prefix = "");
 
 // Writes the activation into an epilogue.
 inline void set_activation(Epilogue& e, const FusedActivation& a) {

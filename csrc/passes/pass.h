@@ -25,6 +25,7 @@ void fold_constants(GraphEdit& edit, const PassContext& ctx);
 void fold_shapes(GraphEdit& edit, const PassContext& ctx);
 void fuse_attention(GraphEdit& edit, const PassContext& ctx);
 void fuse_epilogue(GraphEdit& edit, const PassContext& ctx);
+void fuse_expand_depthwise(GraphEdit& edit, const PassContext& ctx);
 void fuse_gelu(GraphEdit& edit, const PassContext& ctx);
 void fuse_hard_swish(GraphEdit& edit, const PassContext& ctx);
 void inline_if(GraphEdit& edit, const PassContext& ctx);

@@ -15,7 +15,7 @@ struct Pass {
 // what the branches bring is folded in turn; what folding leaves alone is simplified; then weights absorb
 // what follows them, which needs the simplified neighbours. Patterns become single operators before images go
 // channels last, and what is left behind a product joins it. Last, what no longer changes is marked for its
-// algorithm.
+// algorithm, and convolutions that have all their parts are joined.
 constexpr Pass kPasses[] = {
     {"fold_shapes", fold_shapes},
     {"fold_constants", fold_constants},
@@ -31,6 +31,7 @@ constexpr Pass kPasses[] = {
     {"fuse_epilogue", fuse_epilogue},
     {"eliminate_dead_code", eliminate_dead_code},
     {"choose_winograd", choose_winograd},
+    {"fuse_expand_depthwise", fuse_expand_depthwise},
 };
 
 // Bounds the time that a chain of conditions takes, each known when the branch before it is in its place.

@@ -15,12 +15,17 @@ struct DepthwiseOffsets {
   const float* first;      // the first pixel's first tap
   const int64_t* offsets;  // of the taps
   int64_t step;            // floats between the windows of two output pixels
-  const float* operator()(int64_t tap, int pixel) const { return first + offsets[tap] + pixel * step; }
+  // Of one tap at channel c: the pixels' addresses.
+  auto tap(int64_t t, int64_t c) const {
+    return [p = first + offsets[t] + c, gap = step](int pixel) { return p + pixel * gap; };
+  }
 };
 // The same for any output pixels: through a table.
 struct DepthwiseTable {
   const float* const* table;
-  const float* operator()(int64_t tap, int pixel) const { return table[tap * kDepthwisePixels + pixel]; }
+  auto tap(int64_t t, int64_t c) const {
+    return [row = table + t * kDepthwisePixels, c](int pixel) { return row[pixel] + c; };
+  }
 };
 
 // All kDepthwisePixels pixels are computed, the first `count` stored. `y` and `residual` (or null) point
@@ -39,8 +44,9 @@ void depthwise_pixels(const ConvArgs& args, Address at, int64_t taps, int count,
     const float* w = args.weights + c;
     for (int64_t t = 0; t < taps; ++t, w += channels) {
       const F32 weight = get(w);
+      const auto pixel = at.tap(t, c);
 #pragma GCC unroll 4
-      for (int i = 0; i < kDepthwisePixels; ++i) acc[i] = fma(get(at(t, i) + c), weight, acc[i]);
+      for (int i = 0; i < kDepthwisePixels; ++i) acc[i] = fma(get(pixel(i)), weight, acc[i]);
     }
     const F32 bias = e.bias != nullptr ? get(e.bias + c) : zero_f32();
 #pragma GCC unroll 4

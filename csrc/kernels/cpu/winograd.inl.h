@@ -263,7 +263,7 @@ inline void winograd_transform(const ConvArgs& args, int64_t m, int64_t begin, i
   }
 }
 
-// R rows of a product under one panel: c(r,j) = sum over k of a(r,k) * b(k,j). Each step of k asks for what
+// R rows of a product under one panel: c(r,j) = sum over k of a(r,k) * b(k,j). Every other step of k asks for what
 // lies `ahead`, `ahead_step` bytes further on: weights come from memory while the tile computes.
 struct WinogradRows {
   const float* a;
@@ -286,12 +286,21 @@ void winograd_rows(const WinogradRows& t) {
   const float* b = t.b;
   const char* ahead = t.ahead;
   const int64_t depth = t.k, ahead_step = t.ahead_step;
-  for (int64_t k = 0; k < depth; ++k, b += 16, ahead += ahead_step) {
-    __builtin_prefetch(ahead, 0, 2);
-    const F32 row = load(b);
+  const auto step = [&](int64_t k, const float* panel) {
+    const F32 row = load(panel);
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) acc[r] = fma(splat(a[r][k]), row, acc[r]);
+    for (int r = 0; r < R; ++r) acc[r] = add_product(acc[r], splat(a[r][k]), row);
+  };
+  int64_t k = 0;
+  for (; k + kUnrolledSteps <= depth; k += kUnrolledSteps, b += 16 * kUnrolledSteps) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kUnrolledSteps; i += 2, ahead += ahead_step) {
+      __builtin_prefetch(ahead, 0, 2);
+      step(k + i, b + 16 * i);
+      step(k + i + 1, b + 16 * (i + 1));
+    }
   }
+  for (; k < depth; ++k, b += 16) step(k, b);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) store(t.c + r * t.ldc, acc[r]);
 }
@@ -331,7 +340,7 @@ inline void winograd_products(const ConvArgs& args, int64_t m, int64_t tiles, in
                         .c = scratch.products + e * to.matrix + p * 16,
                         .ldc = to.row,
                         .ahead = reinterpret_cast<const char*>(next),
-                        .ahead_step = share / k};
+                        .ahead_step = 2 * share / k};
       for (int64_t i = 0; i < split.tiles; ++i) {
         const int height = split.height(i);
         kWinogradRows.rows[height - 1](rows);

@@ -263,8 +263,8 @@ inline void winograd_transform(const ConvArgs& args, int64_t m, int64_t begin, i
   }
 }
 
-// R rows of a product under one panel: c(r,j) = sum over k of a(r,k) * b(k,j). Every other step of k asks for what
-// lies `ahead`, `ahead_step` bytes further on: weights come from memory while the tile computes.
+// R rows of a product under one panel: c(r,j) = sum over k of a(r,k) * b(k,j). Every other step of k asks for
+// what lies `ahead`, `ahead_step` bytes further on: weights come from memory while the tile computes.
 struct WinogradRows {
   const float* a;
   int64_t lda, k;

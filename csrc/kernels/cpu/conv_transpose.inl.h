@@ -51,23 +51,34 @@ inline TransposeLine transpose_line(const Window& w, int64_t index) {
   return line;
 }
 
-// Writes where each tap of the pixel at line.at finds its input pixel, `step` entries apart.
-inline void gather_transposed(const Window& w, const TransposeLine& line, const float* image,
-                              int64_t pixel_stride, const float* zeros, const float** out, int64_t step) {
+// Where one tap of a line's pixels reads: at position `first` + r of an input line for the r-th of them, or
+// nowhere.
+struct TransposeTap {
+  const float* line;  // null outside the image
+  int64_t first;
+};
+
+// The taps that the pixels of one phase of a line meet, the first of which is at line.at.
+inline void transpose_taps(const Window& w, const TransposeLine& line, const float* image,
+                           int64_t pixel_stride, TransposeTap* out) {
+  const int last = w.rank - 1;
   int64_t index[kMaxSpatialRank] = {};
-  for (;;) {
+  for (;; ++out) {
     int64_t pixel = 0;
     bool inside = true;
     for (int d = 0; d < w.rank; ++d) {
       const int64_t tap = line.taps[d].first + index[d] * line.taps[d].step;
       const int64_t scaled = line.at[d] + w.pad[d] - tap * w.dilation[d];  // a multiple of the stride
       const int64_t i = scaled / w.stride[d];
-      inside = inside && scaled >= 0 && i < w.input[d];
-      pixel = pixel * w.input[d] + i;
+      if (d == last) {
+        out->first = i;
+      } else {
+        inside = inside && scaled >= 0 && i < w.input[d];
+        pixel = pixel * w.input[d] + i;
+      }
     }
-    *out = inside ? image + pixel * pixel_stride : zeros;
-    out += step;
-    int d = w.rank - 1;
+    out->line = inside ? image + pixel * w.input[last] * pixel_stride : nullptr;
+    int d = last;
     for (; d >= 0; --d) {
       if (++index[d] < line.taps[d].count) break;
       index[d] = 0;
@@ -85,13 +96,21 @@ inline int64_t transpose_zeros(const ConvArgs& args) {
 
 inline size_t conv_transpose_scratch_bytes(const ConvArgs& args) {
   const Window& w = args.shape.window;
-  return static_cast<size_t>(transpose_zeros(args) * 4 +
-                             transpose_block_rows(w) * volume(w.kernel, w.rank) * 8);
+  const int64_t taps = volume(w.kernel, w.rank);
+  return static_cast<size_t>(transpose_zeros(args) * 4 + taps * static_cast<int64_t>(sizeof(TransposeTap)) +
+                             transpose_block_rows(w) * taps * 8);
 }
 
+// What one call of run holds in its scratch.
+struct TransposeScratch {
+  const float* zeros;
+  TransposeTap* taps;
+  const float** table;
+};
+
 // The pixels of one line from line.at[last], every `stride`-th, which all meet the taps line.taps.
-inline void conv_transpose_phase(const ConvArgs& args, TransposeLine line, int64_t panel_begin,
-                                 int64_t panel_end, const float* zeros, const float** table) {
+inline void conv_transpose_phase(const ConvArgs& args, const TransposeLine& line, int64_t panel_begin,
+                                 int64_t panel_end, const TransposeScratch& scratch) {
   const Window& w = args.shape.window;
   const int last = w.rank - 1;
   const int64_t stride = w.stride[last], first = line.at[last];
@@ -105,20 +124,25 @@ inline void conv_transpose_phase(const ConvArgs& args, TransposeLine line, int64
   int64_t row0 = line.image;
   for (int d = 0; d < w.rank; ++d) row0 = row0 * w.output[d] + line.at[d];
 
+  if (taps > 0) transpose_taps(w, line, image, args.x_stride, scratch.taps);
+
   const int64_t channels = args.shape.in_channels / args.shape.groups;
   const Depth depth(taps, channels);
   const int64_t block = transpose_block_rows(w);
   for (int64_t row = 0; row < pixels; row += block) {
     const int64_t rows = min_of(block, pixels - row);
     const RowSplit split(rows);
-    const float** out = table;
-    for (int64_t i = 0; i < split.tiles && taps > 0; ++i) {
+    const float** out = scratch.table;
+    for (int64_t i = 0; i < split.tiles; ++i) {
       const int height = split.height(i);
-      for (int r = 0; r < height; ++r) {
-        line.at[last] = first + (row + split.first(i) + r) * stride;
-        gather_transposed(w, line, image, args.x_stride, zeros, out + r, height);
+      for (int64_t t = 0; t < taps; ++t) {
+        const TransposeTap& tap = scratch.taps[t];
+        int64_t at = tap.first + row + split.first(i);
+        for (int r = 0; r < height; ++r, ++at) {
+          const bool inside = tap.line != nullptr && at >= 0 && at < w.input[last];
+          *out++ = inside ? tap.line + at * args.x_stride : scratch.zeros;
+        }
       }
-      out += height * taps;
     }
     for_each_group(args, volume(w.kernel, w.rank) * channels, panel_begin, panel_end,
                    [&](int64_t begin, int64_t end, const GemmArgs& product) {
@@ -140,24 +164,37 @@ inline void conv_transpose_phase(const ConvArgs& args, TransposeLine line, int64
                                        .ldc = args.y_stride * stride,
                                        .finish = true,
                                        .epilogue = &e},
-                                      [&](int, int64_t at) { return table + at * taps; });
+                                      [&](int, int64_t at) { return scratch.table + at * taps; });
                    });
   }
 }
 
+// The costlier activations of few channels go over whole lines of Y rather than over each pixel's few.
+inline bool activates_lines(const ConvArgs& args) {
+  return args.epilogue.activation > Activation::kClip && args.shape.out_channels < 16 &&
+         args.shape.groups == 1 && args.y_stride == args.shape.out_channels;
+}
+
 inline void conv_transpose_run(const ConvArgs& args, int64_t line_begin, int64_t line_end,
-                               int64_t panel_begin, int64_t panel_end, void* scratch) {
+                               int64_t panel_begin, int64_t panel_end, void* memory) {
   const Window& w = args.shape.window;
   const int last = w.rank - 1;
-  float* zeros = static_cast<float*>(scratch);
-  const float** table = reinterpret_cast<const float**>(zeros + transpose_zeros(args));
+  float* zeros = static_cast<float*>(memory);
   for (int64_t i = 0; i < transpose_zeros(args); ++i) zeros[i] = 0.0f;
+  auto* taps = reinterpret_cast<TransposeTap*>(zeros + transpose_zeros(args));
+  auto** table = reinterpret_cast<const float**>(taps + volume(w.kernel, w.rank));
+  ConvArgs sums = args;
+  const bool lines = activates_lines(args);
+  if (lines) sums.epilogue.activation = Activation::kNone;
   for (int64_t index = line_begin; index < line_end; ++index) {
     TransposeLine line = transpose_line(w, index);
     for (int64_t first = 0; first < min_of(w.stride[last], w.output[last]); ++first) {
       conv_transpose_set_axis(w, last, first, line);
-      conv_transpose_phase(args, line, panel_begin, panel_end, zeros, table);
+      conv_transpose_phase(sums, line, panel_begin, panel_end, {zeros, taps, table});
     }
+    const int64_t floats = w.output[last] * args.y_stride;
+    if (lines && panel_begin < panel_end)
+      activate_rows(args.y + index * floats, floats, 1, floats, args.epilogue);
   }
 }
 

@@ -1,6 +1,7 @@
 #include "graph/edit.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 
@@ -32,7 +33,10 @@ GraphEdit::GraphEdit(Graph& graph)
     : graph_(graph),
       producer_(graph.values.size(), kNoNode),
       readers_(graph.values.size()),
+      outputs_(graph.values.size()),
       removed_(graph.nodes.size(), false) {
+  for (size_t i = 0; i < graph.outputs.size(); ++i)
+    if (const ValueId id = graph.outputs[i]; id != kNoValue) outputs_[static_cast<size_t>(id)].push_back(i);
   for (NodeId n = 0; n < num_nodes(); ++n) {
     for (ValueId id : all_inputs(node(n))) add_reader(id, n);
     for (ValueId id : node(n).outputs)
@@ -50,10 +54,6 @@ void GraphEdit::drop_reader(ValueId id, NodeId n) {
   if (const auto it = std::find(list.begin(), list.end(), n); it != list.end()) list.erase(it);
 }
 
-bool GraphEdit::is_output(ValueId id) const {
-  return std::find(graph_.outputs.begin(), graph_.outputs.end(), id) != graph_.outputs.end();
-}
-
 NodeId GraphEdit::only_reader(ValueId id) const {
   if (readers(id).size() != 1 || is_output(id)) return kNoNode;
   const NodeId n = readers(id)[0];
@@ -64,6 +64,7 @@ NodeId GraphEdit::only_reader(ValueId id) const {
 ValueId GraphEdit::add_value(std::string name, ValueType type) {
   producer_.push_back(kNoNode);
   readers_.emplace_back();
+  outputs_.emplace_back();
   return graph_.add_value({.name = std::move(name), .type = type, .shape = {}, .constant = {}});
 }
 
@@ -146,7 +147,10 @@ void GraphEdit::replace_uses(ValueId from, ValueId to) {
       for (Capture& c : sub->captures)
         if (c.outer == from) c.outer = to;
   }
-  std::replace(graph_.outputs.begin(), graph_.outputs.end(), from, to);
+  for (const size_t i : std::exchange(outputs_[static_cast<size_t>(from)], {})) {
+    graph_.outputs[i] = to;
+    outputs_[static_cast<size_t>(to)].push_back(i);
+  }
   if (const Tensor tensor = graph_.value(to).constant; !tensor.empty()) set_constant(to, tensor);
 }
 

@@ -34,7 +34,8 @@ class GraphEdit {
   NodeId producer(ValueId id) const { return id == kNoValue ? kNoNode : producer_[static_cast<size_t>(id)]; }
   // The nodes that read a value as an input or in a subgraph, once for each reading.
   const std::vector<NodeId>& readers(ValueId id) const { return readers_[static_cast<size_t>(id)]; }
-  bool is_output(ValueId id) const;
+  // Of the graph.
+  bool is_output(ValueId id) const { return !outputs_[static_cast<size_t>(id)].empty(); }
   // The one node that reads this value, when it reads it once and the value is no output; else kNoNode.
   NodeId only_reader(ValueId id) const;
 
@@ -75,6 +76,7 @@ class GraphEdit {
   Graph& graph_;
   std::vector<NodeId> producer_;              // by value
   std::vector<std::vector<NodeId>> readers_;  // by value
+  std::vector<std::vector<size_t>> outputs_;  // by value: its places among the outputs of the graph
   std::vector<bool> removed_;                 // by node
 };
 

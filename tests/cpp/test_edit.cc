@@ -57,6 +57,18 @@ TEST(edit_puts_new_nodes_before_their_readers) {
   CHECK_EQ(c.g.nodes[4].outputs[0], c.g.outputs[0]);
 }
 
+TEST(edit_moves_every_output_that_it_replaces) {
+  Chain c;
+  c.g.outputs = {c.y, c.a, c.y, kNoValue};
+  GraphEdit edit(c.g);
+  edit.replace_uses(c.y, c.b);
+  CHECK(!edit.is_output(c.y));
+  CHECK(edit.is_output(c.b));
+  edit.replace_uses(c.b, c.a);
+  CHECK(!edit.is_output(c.b));
+  CHECK(c.g.outputs == std::vector<ValueId>({c.a, c.a, c.a, kNoValue}));
+}
+
 TEST(edit_replaces_uses_and_removes_what_is_unused) {
   Chain c;
   GraphEdit edit(c.g);

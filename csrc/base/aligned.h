@@ -15,11 +15,18 @@ class AlignedBytes {
  public:
   AlignedBytes() = default;
   explicit AlignedBytes(size_t size, bool zero = false);
+  // For what is large and stays: on huge pages where the system has them, straight from it and back to it.
+  // With pages of 4 KiB a run over much memory waits for page walks, in a virtual machine a third of its
+  // time.
+  static AlignedBytes on_huge_pages(size_t size);
   AlignedBytes(AlignedBytes&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, 0)),
+        mapped_(std::exchange(other.mapped_, 0)) {}
   AlignedBytes& operator=(AlignedBytes&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(mapped_, other.mapped_);
     return *this;
   }
   ~AlignedBytes();
@@ -34,6 +41,7 @@ class AlignedBytes {
  private:
   std::byte* data_ = nullptr;
   size_t size_ = 0;
+  size_t mapped_ = 0;  // bytes of a mapping of its own; 0: from the heap
 };
 
 // Number of heap allocations made by the core's own buffers since the process started.

@@ -42,7 +42,8 @@ PackedBytes::PackedBytes(size_t size) : size_(size) {
   chunk_ = p.chunk.lock();
   if (chunk_ == nullptr || chunk_->size() - p.used < rounded) {
     const size_t room = chunk_ == nullptr ? 0 : chunk_->size() - p.used;
-    chunk_ = std::make_shared<const AlignedBytes>(std::max(kChunkBytes, rounded));
+    chunk_ =
+        std::make_shared<const AlignedBytes>(AlignedBytes::on_huge_pages(std::max(kChunkBytes, rounded)));
     if (chunk_->size() - rounded <= room) {  // the current chunk has more left
       data_ = chunk_->data();
       return;

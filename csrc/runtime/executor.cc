@@ -159,7 +159,7 @@ void Executor::bind(const std::shared_ptr<const Segment>& segment, Context& cont
       RunGuard::current()->keep(segment->arena_bytes - static_cast<int64_t>(arena.size()),
                                 limits_.max_total_bytes);
       arena = AlignedBytes();
-      arena = AlignedBytes(static_cast<size_t>(segment->arena_bytes));
+      arena = AlignedBytes::on_huge_pages(static_cast<size_t>(segment->arena_bytes));
     }
     for (const Binding& b : segment->fixed) {
       Slot& slot = slots[static_cast<size_t>(b.value)];

@@ -10,14 +10,14 @@ namespace {
 
 constexpr int kDepthwisePixels = 4;
 
-// Where the taps of neighbouring output pixels of the interior are: at fixed offsets.
-struct DepthwiseOffsets {
-  const float* first;      // the first pixel's first tap
-  const int64_t* offsets;  // of the taps
-  int64_t step;            // floats between the windows of two output pixels
+// Where the taps of neighbouring output pixels of one line are, none of which reads padding along the last
+// axis: at fixed distances, 0 for taps whose line of input is padding.
+struct DepthwiseLine {
+  const float* const* first;  // of the taps: the first pixel's
+  const int64_t* step;        // of the taps: floats to the next pixel's
   // Of one tap at channel c: the pixels' addresses.
   auto tap(int64_t t, int64_t c) const {
-    return [p = first + offsets[t] + c, gap = step](int pixel) { return p + pixel * gap; };
+    return [p = first[t] + c, gap = step[t]](int pixel) { return p + pixel * gap; };
   }
 };
 // The same for any output pixels: through a table.
@@ -60,11 +60,14 @@ void depthwise_pixels(const ConvArgs& args, Address at, int64_t taps, int count,
     }
   };
   int64_t c = 0;
-  for (; c + 16 <= channels; c += 16) {
+  const auto whole = [&](int64_t at) {
     block(
-        c, [](const float* p) { return load(p); }, [](float* p, F32 v) { store(p, v); });
-  }
-  if (const int rest = static_cast<int>(channels - c); rest > 0) {
+        at, [](const float* p) { return load(p); }, [](float* p, F32 v) { store(p, v); });
+  };
+  for (; c + 16 <= channels; c += 16) whole(c);
+  if (const int rest = static_cast<int>(channels - c); rest > 0 && c > 0 && residual == nullptr) {
+    whole(channels - 16);  // overlaps the block before: what both compute is the same
+  } else if (rest > 0) {
     block(
         c, [rest](const float* p) { return load_n(p, rest); },
         [rest](float* p, F32 v) { store_n(p, v, rest); });
@@ -77,7 +80,22 @@ inline int64_t depthwise_zeros(const ConvArgs& args) {
 }
 inline size_t depthwise_scratch_bytes(const ConvArgs& args) {
   const int64_t taps = volume(args.shape.window.kernel, args.shape.window.rank);
-  return static_cast<size_t>(depthwise_zeros(args) * 4 + (kDepthwisePixels + 1) * taps * 8);
+  return static_cast<size_t>(depthwise_zeros(args) * 4 + (kDepthwisePixels + 2) * taps * 8);
+}
+
+// The taps of the output pixels from `pixel` on, for DepthwiseLine.
+inline void line_taps(const ConvArgs& args, const PixelCursor& pixel, const float* zeros, const float** first,
+                      int64_t* step) {
+  const Window& w = args.shape.window;
+  const int last = w.rank - 1;
+  const float* image = args.x + pixel.image * volume(w.input, w.rank) * args.x_stride;
+  const int64_t begin = last_axis_begin(w, pixel), width = w.input[last];
+  for_each_input_row(w, pixel, [&](int64_t row) {
+    for (int64_t k = 0; k < w.kernel[last]; ++k) {
+      *first++ = row < 0 ? zeros : image + (row * width + begin + k * w.dilation[last]) * args.x_stride;
+      *step++ = row < 0 ? 0 : w.stride[last] * args.x_stride;
+    }
+  });
 }
 
 inline void conv_run_depthwise(const ConvArgs& args, int64_t row_begin, int64_t row_end, void* scratch) {
@@ -88,32 +106,32 @@ inline void conv_run_depthwise(const ConvArgs& args, int64_t row_begin, int64_t 
   const int64_t image_size = volume(w.input, w.rank) * args.x_stride;
   float* zeros = static_cast<float*>(scratch);
   for (int64_t i = 0; i < depthwise_zeros(args); ++i) zeros[i] = 0.0f;
-  int64_t* offsets = reinterpret_cast<int64_t*>(zeros + depthwise_zeros(args));
-  const float** table = reinterpret_cast<const float**>(offsets + taps);
-  tap_offsets(w, w.rank, args.x_stride, offsets);
+  int64_t* step = reinterpret_cast<int64_t*>(zeros + depthwise_zeros(args));
+  const float** first = reinterpret_cast<const float**>(step + taps);
+  const float** table = first + taps;
   const Interior interior = interior_of(w);
+  const int64_t low = interior.low[last], high = min_of(interior.high[last], w.output[last]);
   const Epilogue& e = args.epilogue;
 
   PixelCursor pixel = pixel_at(w, row_begin);
+  int64_t continued = -1;  // the row whose taps `first` holds
   for (int64_t row = row_begin; row < row_end; row += kDepthwisePixels) {
     const int count = static_cast<int>(min_of(kDepthwisePixels, row_end - row));
     float* y = args.y + row * args.y_stride;
     const float* residual = e.residual != nullptr ? e.residual + row * e.residual_stride : nullptr;
-    const float* image = args.x + pixel.image * image_size;
-    if (count == kDepthwisePixels && contains(interior, w, pixel) &&
-        pixel.at[last] + kDepthwisePixels <= interior.high[last] &&
-        pixel.at[last] + kDepthwisePixels <= w.output[last]) {
-      const DepthwiseOffsets at{.first = image + first_pixel(w, pixel) * args.x_stride,
-                                .offsets = offsets,
-                                .step = w.stride[last] * args.x_stride};
-      depthwise_pixels(args, at, taps, count, y, residual);
+    if (count == kDepthwisePixels && pixel.at[last] >= low && pixel.at[last] + kDepthwisePixels <= high) {
+      if (row != continued) line_taps(args, pixel, zeros, first, step);
+      depthwise_pixels(args, DepthwiseLine{first, step}, taps, count, y, residual);
       pixel.at[last] += kDepthwisePixels - 1;
       advance(w, pixel);
+      continued = pixel.at[last] == 0 ? -1 : row + kDepthwisePixels;
+      if (continued >= 0)
+        for (int64_t t = 0; t < taps; ++t) first[t] += kDepthwisePixels * step[t];
       continue;
     }
     for (int i = 0; i < kDepthwisePixels; ++i) {
       if (i < count) {
-        image = args.x + pixel.image * image_size;
+        const float* image = args.x + pixel.image * image_size;
         gather_taps(w, pixel, image, args.x_stride, zeros, table + i, kDepthwisePixels);
         advance(w, pixel);
       } else {

@@ -13,7 +13,7 @@ constexpr auto kBad = ErrorCode::kInvalidInput;
 
 template <class T>
 struct Sum {
-  using Type = std::conditional_t<std::is_integral_v<T>, uint64_t, T>;  // wraps
+  using Type = std::conditional_t<std::is_integral_v<T>, uint64_t, T>;  // wraps; of bool, whether any is true
 };
 template <>
 struct Sum<Float16> {
@@ -80,8 +80,8 @@ class Col2Im final : public Op {
 
   void run(RunContext& ctx) const override {
     if (ctx.out(0).count() == 0) return;
-    dispatch<float, double, Float16, BFloat16, int8_t, uint8_t, int16_t, uint16_t, int32_t, uint32_t, int64_t,
-             uint64_t>(ctx.in(0).dtype, [&]<class T>() { sum_pixels<T>(ctx); });
+    dispatch<float, double, Float16, BFloat16, bool, int8_t, uint8_t, int16_t, uint16_t, int32_t, uint32_t,
+             int64_t, uint64_t>(ctx.in(0).dtype, [&]<class T>() { sum_pixels<T>(ctx); });
   }
 
  private:
@@ -152,8 +152,9 @@ class Col2Im final : public Op {
 std::unique_ptr<Op> make_col2im(NodeContext& ctx) {
   ctx.expect_inputs(3, 3);
   ctx.expect_dtype(
-      0, {DType::kFloat32, DType::kFloat64, DType::kFloat16, DType::kBFloat16, DType::kInt8, DType::kUInt8,
-          DType::kInt16, DType::kUInt16, DType::kInt32, DType::kUInt32, DType::kInt64, DType::kUInt64});
+      0, {DType::kFloat32, DType::kFloat64, DType::kFloat16, DType::kBFloat16, DType::kBool, DType::kInt8,
+          DType::kUInt8, DType::kInt16, DType::kUInt16, DType::kInt32, DType::kUInt32, DType::kInt64,
+          DType::kUInt64});
   ctx.output(0, ctx.dtype(0));
   std::vector<int64_t> strides = ctx.attr_ints("strides"), dilations = ctx.attr_ints("dilations"),
                        pads = ctx.attr_ints("pads");

@@ -44,6 +44,12 @@ def unsupported_cases() -> list:
 
 @pytest.mark.parametrize("case", unsupported_cases(), ids=lambda c: c.name)
 def test_what_is_unsupported_says_so(case):
+    operator = case.model.graph.node[-1].op_type
     inputs, _ = case.data_sets[0]
-    with pytest.raises(pyinfer.UnsupportedModel, match=case.model.graph.node[-1].op_type):
-        pyinfer.backend.prepare(case.model).run(list(inputs))
+    if operator == "ImageDecoder":  # only the data says what format it has
+        loaded = pyinfer.backend.prepare(case.model)
+        with pytest.raises(pyinfer.UnsupportedModel, match="ImageDecoder.*(JPEG 2000|WebP)"):
+            loaded.run(list(inputs))
+        return
+    with pytest.raises(pyinfer.UnsupportedModel, match=rf"1 node cannot be run:\n.*{operator}.*opset"):
+        pyinfer.backend.prepare(case.model)

@@ -151,10 +151,9 @@ class Col2Im final : public Op {
 
 std::unique_ptr<Op> make_col2im(NodeContext& ctx) {
   ctx.expect_inputs(3, 3);
-  ctx.expect_dtype(
-      0, {DType::kFloat32, DType::kFloat64, DType::kFloat16, DType::kBFloat16, DType::kBool, DType::kInt8,
-          DType::kUInt8, DType::kInt16, DType::kUInt16, DType::kInt32, DType::kUInt32, DType::kInt64,
-          DType::kUInt64});
+  ctx.expect_dtype(0, {DType::kFloat32, DType::kFloat64, DType::kFloat16, DType::kBFloat16, DType::kBool,
+                       DType::kInt8, DType::kUInt8, DType::kInt16, DType::kUInt16, DType::kInt32,
+                       DType::kUInt32, DType::kInt64, DType::kUInt64});
   ctx.output(0, ctx.dtype(0));
   std::vector<int64_t> strides = ctx.attr_ints("strides"), dilations = ctx.attr_ints("dilations"),
                        pads = ctx.attr_ints("pads");

@@ -193,7 +193,9 @@ def test_affine_grid_refuses(theta, size):
         check("AffineGrid", [np.zeros(theta, np.float32), np.array(size)], expected=[])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int8, np.int64, np.uint32, np.bool_])
+@pytest.mark.parametrize(
+    "dtype", [np.float32, np.float64, np.float16, np.int8, np.int64, np.uint32, np.bool_]
+)
 @pytest.mark.parametrize(
     ("image", "block", "attributes"),
     [

@@ -18,9 +18,10 @@ constexpr int kTileLevels = 3;  // 1, 2 or 4 panels
 constexpr int kMaxTilePanels = 1 << (kTileLevels - 1);
 // Panels that are computed together hold so many rows of 16 floats at most: a part of the second cache.
 constexpr int64_t kGroupLines = 512;
-// Of the innermost loop. Where two threads share a core, each is given half of the instructions that the core
-// can begin in a cycle: three of 23 go to counting unless several steps share them.
-constexpr int kUnrolledSteps = 4;
+// Of the innermost loop, an even number. Where two threads share a core, each is given half of the
+// instructions that the core can begin in a cycle: with six accumulators three of 23 go to counting unless
+// several steps share them. More accumulators spend less on it, and take longer to compile.
+constexpr int kUnrolledSteps = kAccumulators == 6 ? 4 : 2;
 constexpr int64_t div_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }

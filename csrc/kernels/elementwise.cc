@@ -5,19 +5,20 @@
 #include <type_traits>
 
 #include "kernels/kernel_table.h"
+#include "kernels/math_f64.h"
 #include "tensor/float_types.h"
 
 namespace pyinfer {
 namespace {
 
 double gelu(double x) {
-  return 0.5 * x * (1.0 + std::erf(x * M_SQRT1_2));
+  return 0.5 * x * (1.0 + f64::erf(x * M_SQRT1_2));
 }
 double sigmoid(double x) {
-  return 1.0 / (1.0 + std::exp(-x));
+  return 1.0 / (1.0 + f64::exp(-x));
 }
 double softplus(double x) {
-  return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
+  return std::max(x, 0.0) + f64::log1p(f64::exp(-std::abs(x)));
 }
 
 double unary_f64(UnaryKind kind, double x, double a, double b) {
@@ -34,22 +35,22 @@ double unary_f64(UnaryKind kind, double x, double a, double b) {
     case UnaryKind::kCeil: return std::ceil(x);
     case UnaryKind::kRound: return std::nearbyint(x);
     case UnaryKind::kTrunc: return std::trunc(x);
-    case UnaryKind::kExp: return std::exp(x);
-    case UnaryKind::kExpm1: return std::expm1(x);
-    case UnaryKind::kLog: return std::log(x);
-    case UnaryKind::kErf: return std::erf(x);
-    case UnaryKind::kSin: return std::sin(x);
-    case UnaryKind::kCos: return std::cos(x);
-    case UnaryKind::kTan: return std::tan(x);
-    case UnaryKind::kAsin: return std::asin(x);
-    case UnaryKind::kAcos: return std::acos(x);
-    case UnaryKind::kAtan: return std::atan(x);
-    case UnaryKind::kSinh: return std::sinh(x);
-    case UnaryKind::kCosh: return std::cosh(x);
-    case UnaryKind::kTanh: return std::tanh(x);
-    case UnaryKind::kAsinh: return std::asinh(x);
-    case UnaryKind::kAcosh: return std::acosh(x);
-    case UnaryKind::kAtanh: return std::atanh(x);
+    case UnaryKind::kExp: return f64::exp(x);
+    case UnaryKind::kExpm1: return f64::expm1(x);
+    case UnaryKind::kLog: return f64::log(x);
+    case UnaryKind::kErf: return f64::erf(x);
+    case UnaryKind::kSin: return f64::sin(x);
+    case UnaryKind::kCos: return f64::cos(x);
+    case UnaryKind::kTan: return f64::tan(x);
+    case UnaryKind::kAsin: return f64::asin(x);
+    case UnaryKind::kAcos: return f64::acos(x);
+    case UnaryKind::kAtan: return f64::atan(x);
+    case UnaryKind::kSinh: return f64::sinh(x);
+    case UnaryKind::kCosh: return f64::cosh(x);
+    case UnaryKind::kTanh: return f64::tanh(x);
+    case UnaryKind::kAsinh: return f64::asinh(x);
+    case UnaryKind::kAcosh: return f64::acosh(x);
+    case UnaryKind::kAtanh: return f64::atanh(x);
     case UnaryKind::kAffine: return a * x + b;
     case UnaryKind::kRelu: return x < 0 ? 0.0 : x;
     case UnaryKind::kLeakyRelu: return x < 0 ? a * x : x;
@@ -57,9 +58,9 @@ double unary_f64(UnaryKind kind, double x, double a, double b) {
     case UnaryKind::kSigmoid: return sigmoid(x);
     case UnaryKind::kHardSigmoid: return std::clamp(a * x + b, 0.0, 1.0);
     case UnaryKind::kHardSwish: return x * std::clamp(x / 6.0 + 0.5, 0.0, 1.0);
-    case UnaryKind::kElu: return x < 0 ? a * std::expm1(x) : x;
-    case UnaryKind::kSelu: return b * (x < 0 ? a * std::expm1(x) : x);
-    case UnaryKind::kCelu: return std::max(x, 0.0) + std::min(a * std::expm1(x / a), 0.0);
+    case UnaryKind::kElu: return x < 0 ? a * f64::expm1(x) : x;
+    case UnaryKind::kSelu: return b * (x < 0 ? a * f64::expm1(x) : x);
+    case UnaryKind::kCelu: return std::max(x, 0.0) + std::min(a * f64::expm1(x / a), 0.0);
     case UnaryKind::kSoftplus: return softplus(x);
     case UnaryKind::kSoftsign: return x / (1.0 + std::abs(x));
     case UnaryKind::kGeluErf: return gelu(x);
@@ -67,7 +68,7 @@ double unary_f64(UnaryKind kind, double x, double a, double b) {
     case UnaryKind::kQuickGelu: return x * sigmoid(1.702 * x);
     case UnaryKind::kSilu: return x * sigmoid(x);
     case UnaryKind::kSwish: return x * sigmoid(a * x);
-    case UnaryKind::kMish: return x * std::tanh(softplus(x));
+    case UnaryKind::kMish: return x * f64::tanh(softplus(x));
     case UnaryKind::kShrink: return x < -b ? x + a : x > b ? x - a : 0.0;
     default: return x;
   }
@@ -175,10 +176,6 @@ void unary(UnaryKind kind, DType dtype, const void* x, void* y, int64_t n, const
     case DType::kUInt64: return unary_integer<uint64_t>(kind, x, y, n);
     default: return;
   }
-}
-
-double pow_f64(double x, double y) {
-  return std::pow(x, y);
 }
 
 bool writes_bool(BinaryKind kind) {

@@ -134,11 +134,8 @@ struct ElementwiseKernels {
 // float64), those that are exact on integers of 8 to 64 bits, kNot on bool.
 bool unary_supported(UnaryKind kind, DType dtype);
 // y = f(x) with the kernels in use. float16 and bfloat16 are computed in float32 and rounded once, float64
-// goes through <cmath>. Precondition: unary_supported(kind, dtype).
+// through kernels/math_f64.h. Precondition: unary_supported(kind, dtype).
 void unary(UnaryKind kind, DType dtype, const void* x, void* y, int64_t n, const UnaryParams& params = {});
-
-// <cmath>'s pow. The kernels call it here: files compiled per instruction set stay free of libm.
-double pow_f64(double x, double y);
 
 // True for kinds whose result is bool whatever the operands are.
 bool writes_bool(BinaryKind kind);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "kernels/math_f64.h"
+
 namespace pyinfer {
 
 FusedActivation fused_activation(const NodeContext& ctx, const std::string& prefix) {
@@ -40,8 +42,8 @@ double activate(const FusedActivation& a, double x) {
   const auto hard_sigmoid = [](double v, double alpha, double beta) {
     return std::max(0.0, std::min(1.0, std::fma(alpha, v, beta)));
   };
-  const auto sigmoid = [](double v) { return 1.0 / (1.0 + std::exp(-v)); };
-  const auto softplus = [](double v) { return std::max(v, 0.0) + std::log1p(std::exp(-std::fabs(v))); };
+  const auto sigmoid = [](double v) { return 1.0 / (1.0 + f64::exp(-v)); };
+  const auto softplus = [](double v) { return std::max(v, 0.0) + f64::log1p(f64::exp(-std::fabs(v))); };
   switch (a.kind) {
     case Activation::kNone: return x;
     case Activation::kRelu: return x < 0 ? 0 : x;
@@ -53,15 +55,15 @@ double activate(const FusedActivation& a, double x) {
     case Activation::kHardSigmoid: return hard_sigmoid(x, a.alpha, a.beta);
     case Activation::kHardSwish: return x * hard_sigmoid(x, 1.0 / 6.0, 0.5);
     case Activation::kSigmoid: return sigmoid(x);
-    case Activation::kTanh: return std::tanh(x);
+    case Activation::kTanh: return f64::tanh(x);
     case Activation::kSilu: return x * sigmoid(x);
     case Activation::kSwish: return x * sigmoid(a.alpha * x);
-    case Activation::kGeluErf: return x / 2 * (1 + std::erf(x / std::numbers::sqrt2));
+    case Activation::kGeluErf: return x / 2 * (1 + f64::erf(x / std::numbers::sqrt2));
     case Activation::kGeluTanh:
-      return x / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
-    case Activation::kMish: return x * std::tanh(softplus(x));
+      return x / 2 * (1 + f64::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+    case Activation::kMish: return x * f64::tanh(softplus(x));
     case Activation::kSoftplus: return softplus(x);
-    case Activation::kElu: return x > 0 ? x : a.alpha * std::expm1(x);
+    case Activation::kElu: return x > 0 ? x : a.alpha * f64::expm1(x);
   }
   return x;
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <random>
 
+#include "kernels/math_f64.h"
 #include "ops/op.h"
 
 namespace pyinfer {
@@ -39,7 +40,7 @@ class MersenneTwister {
       y = 2.0 * uniform() - 1.0;
       r = x * x + y * y;
     } while (r >= 1.0 || r == 0.0);
-    const double f = std::sqrt(-2.0 * std::log(r) / r);
+    const double f = std::sqrt(-2.0 * f64::log(r) / r);
     spare_ = f * x;
     has_spare_ = true;
     return f * y;

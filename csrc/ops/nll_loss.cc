@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "kernels/kernel_table.h"
+#include "kernels/math_f64.h"
 #include "ops/elements.h"
 #include "ops/lanes.h"
 #include "ops/op.h"
@@ -106,8 +107,8 @@ class Loss final : public Op {
       const int64_t at = i / s.d * s.c * s.d + i % s.d;
       double max = x[at], sum = 0.0;
       for (int64_t c = 1; c < s.c; ++c) max = kJoinMax(max, x[at + c * s.d]);
-      for (int64_t c = 0; c < s.c; ++c) sum += std::exp(x[at + c * s.d] - max);
-      const double log = std::log(sum);
+      for (int64_t c = 0; c < s.c; ++c) sum += f64::exp(x[at + c * s.d] - max);
+      const double log = f64::log(sum);
       for (int64_t c = 0; c < s.c; ++c) y[at + c * s.d] = x[at + c * s.d] - max - log;
     }
   }

@@ -6,6 +6,7 @@
 //   Momentum  v' = alpha v + beta d (d itself at t = 0),   x' = x - r v', or x - r (d + alpha v') (Nesterov)
 #include <cmath>
 
+#include "kernels/math_f64.h"
 #include "ops/dispatch.h"
 #include "ops/elements.h"
 #include "ops/op.h"
@@ -90,7 +91,7 @@ class Optimizer final : public Op {
   double adjusted_rate(double rate, double steps) const {
     if (kind_ == Kind::kAdagrad) return rate / (1.0 + steps * s_.decay);
     if (kind_ == Kind::kAdam && steps > 0)
-      return rate * std::sqrt(1.0 - std::pow(s_.beta, steps)) / (1.0 - std::pow(s_.alpha, steps));
+      return rate * std::sqrt(1.0 - f64::pow(s_.beta, steps)) / (1.0 - f64::pow(s_.alpha, steps));
     return rate;
   }
 

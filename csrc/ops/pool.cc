@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "kernels/kernel_table.h"
+#include "kernels/math_f64.h"
 #include "ops/dispatch.h"
 #include "ops/half.h"
 #include "ops/image_layout.h"
@@ -69,10 +70,10 @@ double lp_norm(const PoolArgs& args, const int64_t* o, const double* x, int64_t 
   double sum = 0;
   for_each_tap(args.window, o, [&](int64_t pixel) {
     const double v = std::fabs(x[pixel * step]);
-    sum += args.kind == PoolKind::kL1 ? v : args.kind == PoolKind::kL2 ? v * v : std::pow(v, double{args.p});
+    sum += args.kind == PoolKind::kL1 ? v : args.kind == PoolKind::kL2 ? v * v : f64::pow(v, double{args.p});
   });
   if (args.kind == PoolKind::kL1) return sum;
-  return args.kind == PoolKind::kL2 ? std::sqrt(sum) : std::pow(sum, 1.0 / double{args.p});
+  return args.kind == PoolKind::kL2 ? std::sqrt(sum) : f64::pow(sum, 1.0 / double{args.p});
 }
 
 // One output of one plane, whose pixels lie `step` elements apart; `*best` receives the pixel of a maximum.

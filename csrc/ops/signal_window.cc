@@ -4,6 +4,7 @@
 //   mel(f) = 2595 log10(1 + f / 700).
 #include <cmath>
 
+#include "kernels/math_f64.h"
 #include "ops/elements.h"
 #include "ops/fft.h"
 #include "ops/op.h"
@@ -93,7 +94,7 @@ class MelWeightMatrix final : public Op {
     double one;
     return *load_as(ctx.in(i).dtype, ctx.in(i).data, 0, 1, &one);
   }
-  static double mel(double hertz) { return 2595.0 * std::log1p(hertz / 700.0) / std::log(10.0); }
+  static double mel(double hertz) { return 2595.0 * f64::log1p(hertz / 700.0) / f64::log(10.0); }
 
   // The bin of the spectrum at edge i of mels + 2.
   static int64_t bin(const RunContext& ctx, int64_t i, int64_t mels, int64_t length, int64_t rows) {
@@ -102,7 +103,7 @@ class MelWeightMatrix final : public Op {
     const double low = mel(number(ctx, 3)), high = mel(number(ctx, 4));
     const auto rate = static_cast<double>(integer(ctx, 2));
     const double at = low + static_cast<double>(i) * ((high - low) / static_cast<double>(mels + 2));
-    const double hertz = 700.0 * std::expm1(at / 2595.0 * std::log(10.0));
+    const double hertz = 700.0 * f64::expm1(at / 2595.0 * f64::log(10.0));
     const double place = std::floor(static_cast<double>(length + 1) * hertz / rate);
     require(place >= 0.0 && place < static_cast<double>(rows), ErrorCode::kInvalidInput,
             "the frequencies asked for leave the spectrum: bin ", place, " of ", rows);

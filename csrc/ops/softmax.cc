@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/kernel_table.h"
+#include "kernels/math_f64.h"
 #include "ops/elements.h"
 #include "ops/lanes.h"
 #include "ops/op.h"
@@ -47,9 +48,9 @@ void softmax_line(Kind kind, double* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     x[i] -= top;
     sum.feed(
-        x + i, 1, [](double v) { return std::exp(v); }, kJoinAdd);
+        x + i, 1, [](double v) { return f64::exp(v); }, kJoinAdd);
   }
-  const double log = std::log(sum.total(kJoinAdd));
+  const double log = f64::log(sum.total(kJoinAdd));
   for (int64_t i = 0; i < n; ++i) x[i] -= log;
 }
 

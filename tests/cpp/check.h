@@ -21,6 +21,7 @@ void report_failure(const char* file, int line, const std::string& message);
 // multiply-add must reach the same hash, and `--bits` prints it, to be compared with another processor's; NaN
 // counts as NaN whatever its payload. Only for values that follow from integers or exact arithmetic alone.
 void report_bits(std::string_view isa, const std::vector<float>& values);
+void report_bits(std::string_view isa, const std::vector<double>& values);
 void report_bits(std::string_view isa, const std::vector<int32_t>& values);
 
 struct Registrar {

@@ -46,6 +46,13 @@ int failures() {
 void report_bits(std::string_view isa, const std::vector<float>& values) {
   for (float v : values) mix(isa, v != v ? 0x7fc00000u : std::bit_cast<uint32_t>(v));
 }
+void report_bits(std::string_view isa, const std::vector<double>& values) {
+  for (double v : values) {
+    const uint64_t bits = v != v ? 0x7ff8000000000000u : std::bit_cast<uint64_t>(v);
+    mix(isa, static_cast<uint32_t>(bits >> 32));
+    mix(isa, static_cast<uint32_t>(bits));
+  }
+}
 void report_bits(std::string_view isa, const std::vector<int32_t>& values) {
   for (int32_t v : values) mix(isa, static_cast<uint32_t>(v));
 }

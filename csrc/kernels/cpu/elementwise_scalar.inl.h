@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/math.inl.h"
 #include "kernels/elementwise.h"
+#include "kernels/math_f64.h"
 
 namespace pyinfer {
 namespace {
@@ -124,7 +125,7 @@ struct Pow {
   template <class T>
   static T apply(T a, T b) {
     if constexpr (kIsDouble<T>) {
-      return pow_f64(a, b);
+      return f64::pow(a, b);
     } else {
       using U = typename UnsignedOf<T>::type;
       if (b < 0) return a == 1 ? 1 : a == T(-1) ? (b % 2 == 0 ? T(1) : T(-1)) : T(0);

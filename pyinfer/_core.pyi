@@ -20,6 +20,7 @@ __all__: list[str] = [
     "Limits",
     "ModelCore",
     "ModelIOError",
+    "OutOfMemory",
     "PyInferError",
     "UnsupportedModel",
     "allocation_count",
@@ -49,6 +50,9 @@ class InternalError(PyInferError):
 class InvalidInput(PyInferError, ValueError):
     """An argument or an input does not fit. Also a ValueError."""
 
+class OutOfMemory(PyInferError, MemoryError):
+    """The system gives no more memory. Also a MemoryError."""
+
 class ModelIOError(PyInferError, OSError):
     """A file cannot be read. Also an OSError."""
 
@@ -63,9 +67,11 @@ class Limits:
     max_tensor_bytes : int
         Bytes of any one tensor, weights and activations alike.
     max_initializer_bytes : int
-        Bytes of all weights together, mapped ones included.
+        Bytes of all weights together, mapped ones and those of nodes included; and again of the forms that
+        kernels read.
     max_total_bytes : int
-        Bytes of one run: its arena and all values whose size depends on data.
+        Bytes of one run: its arena, all values whose size depends on data and all strings; the caller's inputs
+        are not among them.
     max_string_bytes : int
         Bytes of any one string.
     max_nodes : int
@@ -73,7 +79,7 @@ class Limits:
     max_parsed_bytes : int
         Bytes of the parsed form of a model file, weights excluded.
     max_loop_trips : int
-        Trips of all Loops and Scans together in one run.
+        Trips of all Loops, Scans and SequenceMaps together in one run.
     max_nesting_depth : int
         Depth of subgraphs, function calls and nested types.
 
@@ -82,6 +88,15 @@ class Limits:
     InvalidInput
         A field is unknown, or not an integer of 0 or more.
     """
+
+    max_initializer_bytes: int
+    max_loop_trips: int
+    max_nesting_depth: int
+    max_nodes: int
+    max_parsed_bytes: int
+    max_string_bytes: int
+    max_tensor_bytes: int
+    max_total_bytes: int
 
     def __init__(
         self,
@@ -95,38 +110,6 @@ class Limits:
         max_tensor_bytes: int = ...,
         max_total_bytes: int = ...,
     ) -> None: ...
-    @property
-    def max_initializer_bytes(self) -> int: ...
-    @max_initializer_bytes.setter
-    def max_initializer_bytes(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
-    @property
-    def max_loop_trips(self) -> int: ...
-    @max_loop_trips.setter
-    def max_loop_trips(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
-    @property
-    def max_nesting_depth(self) -> int: ...
-    @max_nesting_depth.setter
-    def max_nesting_depth(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
-    @property
-    def max_nodes(self) -> int: ...
-    @max_nodes.setter
-    def max_nodes(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
-    @property
-    def max_parsed_bytes(self) -> int: ...
-    @max_parsed_bytes.setter
-    def max_parsed_bytes(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
-    @property
-    def max_string_bytes(self) -> int: ...
-    @max_string_bytes.setter
-    def max_string_bytes(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
-    @property
-    def max_tensor_bytes(self) -> int: ...
-    @max_tensor_bytes.setter
-    def max_tensor_bytes(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
-    @property
-    def max_total_bytes(self) -> int: ...
-    @max_total_bytes.setter
-    def max_total_bytes(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 
 class ModelCore:
     """

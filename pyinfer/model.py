@@ -249,6 +249,8 @@ class Model:
             A name, element type or shape is wrong; the message says what was expected. Also a `ValueError`.
         LimitExceeded
             The run needs more than the model's limits grant.
+        OutOfMemory
+            The system does not give what the run needs. Also a `MemoryError`.
 
         Notes
         -----

@@ -46,19 +46,14 @@ def exceptions() -> list[ast.stmt]:
 
 
 def name_keywords(body: list[ast.stmt]) -> None:
-    """Gives an `__init__` that takes any keyword one for each property of the class that can be set."""
+    """Gives an `__init__` that takes any keyword one for each field of the class."""
     init = next((n for n in body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     if init is None or init.args.kwarg is None:
         return
     init.args.kwarg = None
     for node in body:
-        if not isinstance(node, ast.FunctionDef) or [ast.unparse(d) for d in node.decorator_list] != [
-            "property"
-        ]:
-            continue
-        setter = f"{node.name}.setter"
-        if any(ast.unparse(d) == setter for n in body for d in getattr(n, "decorator_list", [])):
-            init.args.kwonlyargs.append(ast.arg(node.name, node.returns))
+        if isinstance(node, ast.AnnAssign):
+            init.args.kwonlyargs.append(ast.arg(ast.unparse(node.target), node.annotation))
             init.args.kw_defaults.append(ast.Constant(...))
 
 

@@ -21,7 +21,7 @@ AlignedBytes::AlignedBytes(size_t size, bool zero) : size_(size) {
   require(size <= SIZE_MAX - kCacheLine, ErrorCode::kLimit, "allocation of ", size, " bytes is not possible");
   const size_t rounded = (size + kCacheLine - 1) / kCacheLine * kCacheLine;
   data_ = static_cast<std::byte*>(std::aligned_alloc(kCacheLine, rounded));
-  require(data_ != nullptr, ErrorCode::kLimit, "out of memory: ", size, " bytes could not be allocated");
+  require(data_ != nullptr, ErrorCode::kOutOfMemory, "the system refuses ", size, " bytes of memory");
   g_allocations.fetch_add(1, std::memory_order_relaxed);
   if (zero) std::memset(data_, 0, rounded);
 }
@@ -33,7 +33,7 @@ AlignedBytes AlignedBytes::on_huge_pages(size_t size) {
   const size_t rounded = (size + kPage - 1) / kPage * kPage;
   void* all =
       ::mmap(nullptr, rounded + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  require(all != MAP_FAILED, ErrorCode::kLimit, "out of memory: ", size, " bytes could not be allocated");
+  require(all != MAP_FAILED, ErrorCode::kOutOfMemory, "the system refuses ", size, " bytes of memory");
   // The part that begins with a huge page.
   auto* const begin = static_cast<std::byte*>(all);
   const size_t skipped = (kHugePage - reinterpret_cast<uintptr_t>(all) % kHugePage) % kHugePage;

@@ -14,6 +14,7 @@ enum class ErrorCode {
   kUnsupported,   // the model is valid, but uses something this build cannot run
   kInvalidInput,  // the caller's inputs do not fit the model, or a value makes an operator's result undefined
   kLimit,         // a configured limit would be exceeded
+  kOutOfMemory,   // the system gives no more memory
   kIo,            // the file cannot be read
   kInternal,      // a defect of pyinfer
 };

@@ -49,6 +49,10 @@ void RunGuard::trip(int64_t max_loop_trips) {
   ++guard->trips_;
 }
 
+int64_t RunGuard::room(int64_t max_total_bytes) {
+  return max_total_bytes - (t_current != nullptr ? t_current->held_ : 0);
+}
+
 void RunGuard::keep(int64_t bytes, int64_t max_total_bytes) {
   check_total(held_, bytes, max_total_bytes);
   held_ += bytes;

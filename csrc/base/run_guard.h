@@ -25,6 +25,8 @@ class RunGuard {
   // To be called before each trip of each loop: throws Error(kLimit) after `max_loop_trips` of them. Trips
   // of a thread without guard are not counted.
   static void trip(int64_t max_loop_trips);
+  // What the run of the calling thread, if there is one, may add to what it holds.
+  static int64_t room(int64_t max_total_bytes);
   // Differs from that of every other guard, past ones included.
   uint64_t id() const { return id_; }
   // Counts what outlives the part of the run that asked for it: until the end of the run. Throws

@@ -2,7 +2,7 @@
 #include <pybind11/stl.h>
 #include <pybind11/typing.h>
 
-#include <climits>
+#include <limits>
 
 #include "base/aligned.h"
 #include "base/cpu_features.h"
@@ -24,7 +24,7 @@ using Specs = py::typing::List<py::typing::Tuple<py::str, py::str, OptionalDims>
 using Values = py::typing::Dict<py::str, py::object>;
 
 struct Exceptions {
-  py::object base, invalid_model, unsupported, invalid_input, limit, io, internal;
+  py::object base, invalid_model, unsupported, invalid_input, limit, memory, io, internal;
 };
 Exceptions* g_exceptions = nullptr;  // lives as long as the process
 
@@ -48,6 +48,8 @@ void register_exceptions(py::module_& m) {
   e->invalid_input = make_exception(m, "InvalidInput", py::make_tuple(e->base, builtin(PyExc_ValueError)),
                                     "An argument or an input does not fit. Also a ValueError.");
   e->limit = make_exception(m, "LimitExceeded", base, "A limit of pyinfer.Limits would be exceeded.");
+  e->memory = make_exception(m, "OutOfMemory", py::make_tuple(e->base, builtin(PyExc_MemoryError)),
+                             "The system gives no more memory. Also a MemoryError.");
   e->io = make_exception(m, "ModelIOError", py::make_tuple(e->base, builtin(PyExc_OSError)),
                          "A file cannot be read. Also an OSError.");
   e->internal = make_exception(m, "InternalError", base, "A defect of pyinfer; please report it.");
@@ -63,12 +65,37 @@ void register_exceptions(py::module_& m) {
         case ErrorCode::kUnsupported: type = &x.unsupported; break;
         case ErrorCode::kInvalidInput: type = &x.invalid_input; break;
         case ErrorCode::kLimit: type = &x.limit; break;
+        case ErrorCode::kOutOfMemory: type = &x.memory; break;
         case ErrorCode::kIo: type = &x.io; break;
         case ErrorCode::kInternal: break;
       }
       py::set_error(*type, error.what());
+    } catch (const std::bad_alloc&) {
+      py::set_error(g_exceptions->memory, "the system refuses more memory");
     }
   });
+}
+
+// `value` as a limit of type T: an integer of 0 or more. A bool is none.
+template <class T>
+T to_limit(const char* name, const py::handle& value) {
+  constexpr long long kMost = std::numeric_limits<T>::max();
+  int overflow = 0;
+  const bool integer = py::isinstance<py::int_>(value) && !py::isinstance<py::bool_>(value);
+  const long long number = integer ? PyLong_AsLongLongAndOverflow(value.ptr(), &overflow) : -1;
+  require(overflow == 0 && number >= 0 && number <= kMost, ErrorCode::kInvalidInput, "Limits.", name,
+          ": expected an integer from 0 to ", kMost, ", got ", py::repr(value).cast<std::string>());
+  return static_cast<T>(number);
+}
+
+// One field of Limits as a property.
+template <class T>
+void def_limit(py::class_<Limits>& limits, const char* name, T Limits::*field) {
+  limits.def_property(
+      name, [field](const Limits& self) { return self.*field; },
+      [field, name](Limits& self, const py::typing::Union<py::int_>& value) {
+        self.*field = to_limit<T>(name, value);
+      });
 }
 
 Limits make_limits(const py::kwargs& kwargs) {
@@ -77,14 +104,6 @@ Limits make_limits(const py::kwargs& kwargs) {
   for (const auto& [key, value] : kwargs) {
     require(py::hasattr(self, key) && !key.cast<std::string>().starts_with("_"), ErrorCode::kInvalidInput,
             "Limits has no field '", key.cast<std::string>(), "'");
-    require(py::isinstance<py::int_>(value), ErrorCode::kInvalidInput, "Limits.", key.cast<std::string>(),
-            ": expected an integer");
-    int overflow = 0;
-    const long long number = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
-    const bool is_int = key.cast<std::string>() == "max_nesting_depth";
-    const long long most = is_int ? INT_MAX : LLONG_MAX;
-    require(overflow == 0 && number >= 0 && number <= most, ErrorCode::kInvalidInput, "Limits.",
-            key.cast<std::string>(), ": expected 0 to ", most);
     py::setattr(self, key, value);
   }
   return limits;
@@ -286,9 +305,11 @@ Parameters
 max_tensor_bytes : int
     Bytes of any one tensor, weights and activations alike.
 max_initializer_bytes : int
-    Bytes of all weights together, mapped ones included.
+    Bytes of all weights together, mapped ones and those of nodes included; and again of the forms that
+    kernels read.
 max_total_bytes : int
-    Bytes of one run: its arena and all values whose size depends on data.
+    Bytes of one run: its arena, all values whose size depends on data and all strings; the caller's inputs
+    are not among them.
 max_string_bytes : int
     Bytes of any one string.
 max_nodes : int
@@ -296,7 +317,7 @@ max_nodes : int
 max_parsed_bytes : int
     Bytes of the parsed form of a model file, weights excluded.
 max_loop_trips : int
-    Trips of all Loops and Scans together in one run.
+    Trips of all Loops, Scans and SequenceMaps together in one run.
 max_nesting_depth : int
     Depth of subgraphs, function calls and nested types.
 
@@ -313,16 +334,16 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   register_exceptions(m);
   g_import_thread = PyThread_get_thread_ident();
 
-  py::class_<Limits>(m, "Limits", kLimitsDoc)
-      .def(py::init(&make_limits))
-      .def_readwrite("max_tensor_bytes", &Limits::max_tensor_bytes)
-      .def_readwrite("max_initializer_bytes", &Limits::max_initializer_bytes)
-      .def_readwrite("max_total_bytes", &Limits::max_total_bytes)
-      .def_readwrite("max_string_bytes", &Limits::max_string_bytes)
-      .def_readwrite("max_nodes", &Limits::max_nodes)
-      .def_readwrite("max_parsed_bytes", &Limits::max_parsed_bytes)
-      .def_readwrite("max_loop_trips", &Limits::max_loop_trips)
-      .def_readwrite("max_nesting_depth", &Limits::max_nesting_depth);
+  py::class_<Limits> limits(m, "Limits", kLimitsDoc);
+  limits.def(py::init(&make_limits));
+  def_limit(limits, "max_tensor_bytes", &Limits::max_tensor_bytes);
+  def_limit(limits, "max_initializer_bytes", &Limits::max_initializer_bytes);
+  def_limit(limits, "max_total_bytes", &Limits::max_total_bytes);
+  def_limit(limits, "max_string_bytes", &Limits::max_string_bytes);
+  def_limit(limits, "max_nodes", &Limits::max_nodes);
+  def_limit(limits, "max_parsed_bytes", &Limits::max_parsed_bytes);
+  def_limit(limits, "max_loop_trips", &Limits::max_loop_trips);
+  def_limit(limits, "max_nesting_depth", &Limits::max_nesting_depth);
 
   py::class_<Model> model(m, "ModelCore", "A loaded model, as load_model makes it.");
   // Only load_model makes one: __new__ alone would give an object without a model.

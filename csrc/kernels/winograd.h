@@ -17,7 +17,6 @@
 namespace pyinfer {
 
 enum class ConvAlgorithm : uint8_t { kDirect, kWinograd2, kWinograd4 };
-inline constexpr int kConvAlgorithms = 3;
 
 // m of F(m x m, 3 x 3).
 constexpr int64_t winograd_tile(ConvAlgorithm a) {

@@ -164,14 +164,17 @@ class Importer {
 
   Tensor decode(const TensorProto& proto, std::string_view name) {
     try {
-      Tensor tensor = decode_tensor(proto, source_);
-      initializer_bytes_ += static_cast<int64_t>(tensor.bytes());
-      require(initializer_bytes_ <= source_.limits.max_initializer_bytes, ErrorCode::kLimit,
-              "the weights exceed max_initializer_bytes=", source_.limits.max_initializer_bytes);
-      return tensor;
+      return counted(decode_tensor(proto, source_));
     } catch (const Error& e) {
       fail(e.code(), "initializer '", name, "': ", e.message());
     }
+  }
+
+  Tensor counted(Tensor weights) {
+    initializer_bytes_ += static_cast<int64_t>(weights.bytes());
+    require(initializer_bytes_ <= source_.limits.max_initializer_bytes, ErrorCode::kLimit,
+            "the weights exceed max_initializer_bytes=", source_.limits.max_initializer_bytes);
+    return weights;
   }
 
   // The value of that name, captured from the enclosing graphs where need be: nothing when there is none,
@@ -364,12 +367,12 @@ class Importer {
       case AttributeType::kInts: return Attribute{proto.ints};
       case AttributeType::kStrings:
         return Attribute{std::vector<std::string>(proto.strings.begin(), proto.strings.end())};
-      case AttributeType::kTensor: return Attribute{decode_tensor(*proto.t, source_)};
+      case AttributeType::kTensor: return Attribute{counted(decode_tensor(*proto.t, source_))};
       case AttributeType::kSparseTensor:
-        return Attribute{decode_sparse_tensor(*proto.sparse_tensor, source_)};
+        return Attribute{counted(decode_sparse_tensor(*proto.sparse_tensor, source_))};
       case AttributeType::kTensors: {
         std::vector<Tensor> tensors;
-        for (const TensorProto& t : proto.tensors) tensors.push_back(decode_tensor(t, source_));
+        for (const TensorProto& t : proto.tensors) tensors.push_back(counted(decode_tensor(t, source_)));
         return Attribute{std::move(tensors)};
       }
       case AttributeType::kTypeProto: return Attribute{parse_type(*proto.tp)};

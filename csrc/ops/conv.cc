@@ -40,6 +40,8 @@ struct Forward {
       default: return std::nullopt;
     }
   }
+  static constexpr std::string_view kName = "conv";
+
   static ConvAlgorithm choose(const ConvShape& s) { return choose_conv_algorithm(s); }
 
   static ConvShape shape(const SlidingWindow& window, const ImageShape& x, const Shape& weights,

@@ -3,7 +3,6 @@
 //   The pyinfer ops with the suffix Nhwc read and write channels-last images.
 #include <algorithm>
 
-#include "base/packed_bytes.h"
 #include "kernels/conv_s8.h"
 #include "kernels/kernel_table.h"
 #include "kernels/movement.h"
@@ -53,8 +52,7 @@ class IntegerConv final : public Op {
         w_signed_(ctx.dtype(inputs.w) == DType::kInt8),
         window_(ctx),
         groups_(conv_groups(ctx)) {
-    if (const Tensor* w = ctx.constant(in_.w); w != nullptr) pack_constant(*w);
-    if (packed_.size() > 0) ctx.packed(in_.w);
+    if (const Tensor* w = ctx.constant(in_.w); w != nullptr) pack_constant(ctx, *w);
   }
 
   void plan(PlanContext& ctx) const override {
@@ -123,13 +121,13 @@ class IntegerConv final : public Op {
     if (quantized_) state.multipliers = layout.take(s.out_channels, sizeof(float));
     state.zeros = layout.take(s.out_channels, sizeof(int32_t));
     if (is_empty_sum(s)) return layout.bytes();
-    if (packed_.size() == 0) state.packed = layout.take(kernels().conv_s8.packed_size(s), 1);
+    if (packed_ == nullptr) state.packed = layout.take(kernels().conv_s8.packed_size(s), 1);
     state.worker_bytes = round_up(static_cast<int64_t>(kernels().conv_s8.scratch_bytes(s)), kCacheLine);
     state.workers = layout.take(ctx.workers(), state.worker_bytes);
     return layout.bytes();
   }
 
-  void pack_constant(const Tensor& w) {
+  void pack_constant(NodeContext& ctx, const Tensor& w) {
     const Shape& shape = w.shape();
     // Weights that do not fit are refused while planning.
     if (shape.rank() < 3 || shape.rank() - 2 > kMaxSpatialRank || shape.count() == 0 ||
@@ -141,9 +139,13 @@ class IntegerConv final : public Op {
     s.out_channels = shape[0];
     s.in_channels = shape[1] * groups_;
     s.groups = groups_;
-    packed_ = PackedBytes(static_cast<size_t>(kernels().conv_s8.packed_size(s)));
-    kernels().conv_s8.pack(
-        {.shape = s, .weights = w.as<void>(), .w_signed = w_signed_, .packed = packed_.as<int8_t>()});
+    packed_ =
+        ctx.pack(in_.w, join("conv_s8 ", groups_), kernels().conv_s8.packed_size(s), [&](std::byte* to) {
+          kernels().conv_s8.pack({.shape = s,
+                                  .weights = w.as<void>(),
+                                  .w_signed = w_signed_,
+                                  .packed = reinterpret_cast<int8_t*>(to)});
+        });
   }
 
   void prepare_multipliers(const RunContext& ctx, const IntegerConvState& state) const {
@@ -163,8 +165,9 @@ class IntegerConv final : public Op {
       args.x = at<uint8_t>(ctx, state.x_last);
     }
     if (ctx.has(in_.x_zero)) args.x_zero = byte_at(ctx.in(in_.x_zero), 0);
-    args.weights = packed_.as<int8_t>();
-    if (packed_.size() == 0) {
+    if (packed_ != nullptr) {
+      args.weights = packed_->as<int8_t>();
+    } else {
       auto* packed = at<int8_t>(ctx, state.packed);
       kernels().conv_s8.pack(
           {.shape = s, .weights = ctx.in(in_.w).data, .w_signed = w_signed_, .packed = packed});
@@ -225,7 +228,7 @@ class IntegerConv final : public Op {
   bool w_signed_;
   SlidingWindow window_;
   int64_t groups_;
-  PackedBytes packed_;
+  PackedWeights::Packed packed_;  // of constant weights
 };
 
 template <Layout layout>

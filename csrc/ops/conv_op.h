@@ -6,13 +6,10 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <utility>
 
-#include "base/packed_bytes.h"
 #include "kernels/kernel_table.h"
 #include "ops/conv_shape.h"
 #include "ops/fused_activation.h"
@@ -25,6 +22,7 @@ namespace pyinfer {
 struct ConvState : StepState {
   ConvShape shape;
   ConvAlgorithm algorithm = ConvAlgorithm::kDirect;
+  PackedWeights::Packed weights;        // of constant ones
   bool turn_x = false, turn_y = false;  // between the layouts
   // Offsets in scratch.
   int64_t x_wide = 0, x_last = 0, w_wide = 0, packed = 0, y_last = 0, y_wide = 0, bias = 0, workers = 0;
@@ -43,13 +41,14 @@ class ConvOp final : public Op {
         activation_(fused_activation(ctx)) {
     const Tensor* w = ctx.constant(1);
     if (w == nullptr || dtype_ == DType::kFloat64) return;
-    if (const auto algorithm = Direction::algorithm(ctx)) {
-      algorithm_ = *algorithm;
-      pack_at_load(*w);
-    } else {
-      weights_ = *w;
-    }
-    if (constant()) ctx.packed(1);
+    const auto algorithm = Direction::algorithm(ctx);
+    weights_ = *w;
+    packed_weights_ = ctx.packed_weights();
+    if (!algorithm || !fits(w->shape())) return;  // what does not fit is refused while planning
+    packed_ = pack(load_shape(w->shape()), *algorithm);
+    algorithm_ = *algorithm;
+    weights_ = Tensor();
+    ctx.packed(1);
   }
 
   void plan(PlanContext& ctx) const override {
@@ -65,11 +64,12 @@ class ConvOp final : public Op {
       require(ctx.shape(3) == y, ErrorCode::kInvalidInput, "residual of shape ", ctx.shape(3).str(),
               ", expected ", y.str());
     if (y.count() > 0) {
-      if (constant()) state->algorithm = algorithm_;
-      if (!weights_.empty() && !is_empty_sum(s)) {
+      if (packed_ != nullptr) {
+        state->algorithm = algorithm_;
+        state->weights = packed_;
+      } else if (!weights_.empty() && !is_empty_sum(s)) {
         state->algorithm = Direction::choose(s);
-        Packed& packed = packed_for(state->algorithm);
-        std::call_once(packed.once, [&] { packed.bytes = pack(s, state->algorithm, weights_); });
+        state->weights = pack(s, state->algorithm);
       }
       ctx.flops(Direction::flops(s));
       if (dtype_ != DType::kFloat64) ctx.scratch(plan_scratch(*state, ctx));
@@ -99,7 +99,7 @@ class ConvOp final : public Op {
     ScratchLayout layout;
     if (half) state.x_wide = layout.take(x_count, kFloat);
     if (state.turn_x) state.x_last = layout.take(x_count, kFloat);
-    if (!constant()) {
+    if (state.weights == nullptr) {
       if (half) state.w_wide = layout.take(ctx.shape(1).count(), kFloat);
       state.packed = layout.take(is_empty_sum(s) ? 0 : Direction::packed_size(s, state.algorithm), kFloat);
     }
@@ -114,14 +114,15 @@ class ConvOp final : public Op {
     return layout.bytes();
   }
 
-  void pack_at_load(const Tensor& w) {
-    const Shape& shape = w.shape();
-    const auto rank = static_cast<size_t>(shape.rank() - 2);
-    // Weights that do not fit are refused while planning.
-    if (shape.rank() < 3 || rank > kMaxSpatialRank || shape.count() == 0 || shape[0] % groups_ != 0 ||
-        shape[1] > INT64_MAX / groups_ || (!window_.strides().empty() && window_.strides().size() != rank) ||
-        (!window_.dilations().empty() && window_.dilations().size() != rank))
-      return;
+  bool fits(const Shape& weights) const {
+    const auto rank = static_cast<size_t>(weights.rank() - 2);
+    const auto of_rank = [&](const std::vector<int64_t>& v) { return v.empty() || v.size() == rank; };
+    return weights.rank() >= 3 && rank <= kMaxSpatialRank && weights.count() > 0 &&
+           weights[0] % groups_ == 0 && weights[1] <= INT64_MAX / groups_ && of_rank(window_.strides()) &&
+           of_rank(window_.dilations());
+  }
+  // As far as the weights decide it.
+  ConvShape load_shape(const Shape& shape) const {
     ConvShape s = Direction::weights_shape(shape, groups_);
     s.window.rank = shape.rank() - 2;
     for (int d = 0; d < s.window.rank; ++d) {
@@ -129,20 +130,25 @@ class ConvOp final : public Op {
       s.window.stride[d] = window_.strides().empty() ? 1 : window_.strides()[static_cast<size_t>(d)];
       s.window.dilation[d] = window_.dilations().empty() ? 1 : window_.dilations()[static_cast<size_t>(d)];
     }
-    packed_for(algorithm_).bytes = pack(s, algorithm_, w);
+    return s;
   }
 
-  PackedBytes pack(const ConvShape& s, ConvAlgorithm algorithm, const Tensor& w) const {
-    PackedBytes packed(static_cast<size_t>(Direction::packed_size(s, algorithm)) * sizeof(float));
-    AlignedBytes wide;
-    const float* weights = w.as<float>();
-    if (is_half(dtype_)) {
-      wide = AlignedBytes(static_cast<size_t>(w.count()) * sizeof(float));
-      widen(dtype_, w.as<void>(), wide.as<float>(), w.count());
-      weights = wide.as<float>();
-    }
-    Direction::pack(s, algorithm, weights, packed.as<float>());
-    return packed;
+  PackedWeights::Packed pack(const ConvShape& s, ConvAlgorithm algorithm) const {
+    std::string layout = join(Direction::kName, " ", static_cast<int>(algorithm), " ", groups_);
+    for (int d = 0; d < s.window.rank; ++d)
+      layout += join(" ", s.window.stride[d], " ", s.window.dilation[d]);
+    const Tensor* source = &weights_;
+    const int64_t bytes = Shape({Direction::packed_size(s, algorithm), kFloat}).count();
+    return packed_weights_->get({&source, 1}, layout, bytes, [&](std::byte* to) {
+      AlignedBytes wide;
+      const float* weights = weights_.as<float>();
+      if (is_half(dtype_)) {
+        wide = AlignedBytes(static_cast<size_t>(weights_.count()) * sizeof(float));
+        widen(dtype_, weights_.as<void>(), wide.as<float>(), weights_.count());
+        weights = wide.as<float>();
+      }
+      Direction::pack(s, algorithm, weights, reinterpret_cast<float*>(to));
+    });
   }
 
   template <class T>
@@ -167,7 +173,7 @@ class ConvOp final : public Op {
 
   const float* load_weights(const RunContext& ctx, const ConvState& state) const {
     if (is_empty_sum(state.shape)) return nullptr;
-    if (constant()) return packed_for(state.algorithm).bytes.template as<float>();
+    if (state.weights != nullptr) return state.weights->template as<float>();
     const float* w = ctx.in<float>(1);
     if (is_half(dtype_)) {
       float* wide = at<float>(ctx, state.w_wide);
@@ -266,18 +272,12 @@ class ConvOp final : public Op {
   SlidingWindow window_;
   int64_t groups_;
   FusedActivation activation_;
-  // Constant weights, packed for each algorithm that is used: at load for the one that is known then, else by
-  // the first plan that chooses it, from the weights as they were read.
-  struct Packed {
-    std::once_flag once;
-    PackedBytes bytes;
-  };
-  Packed& packed_for(ConvAlgorithm a) const { return packed_[static_cast<size_t>(a)]; }
-  bool constant() const { return !weights_.empty() || packed_for(algorithm_).bytes.size() > 0; }
-
+  // Constant weights: packed at load for the algorithm that is known then, else for the one that a plan
+  // chooses, from the weights as they were read.
   ConvAlgorithm algorithm_ = ConvAlgorithm::kDirect;
-  Tensor weights_;  // where a plan chooses
-  mutable std::array<Packed, kConvAlgorithms> packed_;
+  PackedWeights::Packed packed_;
+  Tensor weights_;
+  std::shared_ptr<PackedWeights> packed_weights_;
 };
 
 // The factory of a node with inputs X, W, B and, up to `most_inputs` = 4, Z.

@@ -103,6 +103,8 @@ struct Transposed {
                          taps * (s.in_channels / s.groups));
   }
   static std::optional<ConvAlgorithm> algorithm(const NodeContext&) { return ConvAlgorithm::kDirect; }
+  static constexpr std::string_view kName = "conv_transpose";
+
   static ConvAlgorithm choose(const ConvShape&) { return ConvAlgorithm::kDirect; }
   static int64_t packed_size(const ConvShape& s, ConvAlgorithm) {
     return packed_conv_transpose_weights_size(s);

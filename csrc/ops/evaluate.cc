@@ -3,8 +3,16 @@
 #include <algorithm>
 
 #include "base/aligned.h"
+#include "base/math.h"
 
 namespace pyinfer {
+namespace {
+
+bool is_string(const PlanValue& v) {
+  return v.type.dtype == DType::kString;
+}
+
+}  // namespace
 
 std::optional<std::vector<Tensor>> evaluate(const Op& op, std::span<const PlanValue* const> inputs,
                                             std::span<const ValueType> output_types, const Limits& limits,
@@ -12,11 +20,16 @@ std::optional<std::vector<Tensor>> evaluate(const Op& op, std::span<const PlanVa
   if (!op.pure()) return std::nullopt;
   PlanContext plan(inputs, output_types, limits, 1);
   op.plan(plan);
-  int64_t bytes = plan.scratch_bytes();
+  int64_t bytes = plan.scratch_bytes(), strings = plan.longest_string();
+  for (const PlanValue* in : inputs)
+    if (in != nullptr) strings += in->value.view().longest_string();
   for (int i = 0; i < plan.num_outputs(); ++i) {
     const PlanValue& out = plan.outputs()[static_cast<size_t>(i)];
     if (plan.wants(i) && !out.type.is_tensor()) return std::nullopt;
-    if (out.shape_known) bytes += out.shape.count() * static_cast<int64_t>(dtype_size(out.type.dtype));
+    const int64_t each = static_cast<int64_t>(dtype_size(out.type.dtype)) + (is_string(out) ? strings : 0);
+    const auto size = checked_mul(out.shape_known ? out.shape.count() : 0, each);
+    if (!size || *size > max_bytes - bytes) return std::nullopt;
+    bytes += *size;
   }
   if (bytes > max_bytes) return std::nullopt;
 

@@ -8,7 +8,6 @@
 #include <cstring>
 #include <vector>
 
-#include "base/packed_bytes.h"
 #include "kernels/kernel_table.h"
 #include "ops/conv_shape.h"
 #include "ops/fused_activation.h"
@@ -141,9 +140,9 @@ class ExpandDepthwise final : public Op {
             ", expected [E, C, 1, 1] and [E, 1, height, width], none of them 0");
     const ConvShape s{
         .window = {.rank = 2, .kernel = {1, 1}}, .in_channels = expand_[1], .out_channels = expand_[0]};
-    packed_ = PackedBytes(static_cast<size_t>(packed_conv_weights_size(s) * kFloat));
-    pack_conv_weights(s, e->as<float>(), packed_.as<float>());
-    ctx.packed(kExpand);
+    packed_ = ctx.pack(kExpand, "conv 1x1", packed_conv_weights_size(s) * kFloat, [&](std::byte* to) {
+      pack_conv_weights(s, e->as<float>(), reinterpret_cast<float*>(to));
+    });
   }
 
   void plan(PlanContext& ctx) const override {
@@ -173,7 +172,7 @@ class ExpandDepthwise final : public Op {
     if (ctx.out(0).count() == 0) return;
     const auto& state = ctx.state<State>();
     const ConvShape& s = state.shape;
-    GemmArgs expand{.k = expand_[1], .a = ctx.in<float>(kX), .lda = expand_[1], .b = packed_.as<float>()};
+    GemmArgs expand{.k = expand_[1], .a = ctx.in<float>(kX), .lda = expand_[1], .b = packed_->as<float>()};
     if (ctx.has(kExpandBias)) expand.epilogue.bias = ctx.in<float>(kExpandBias);
     set_activation(expand.epilogue, expand_activation_);
     ConvArgs filter{
@@ -218,9 +217,9 @@ class ExpandDepthwise final : public Op {
 
   SlidingWindow window_;
   FusedActivation expand_activation_, activation_;
-  Shape expand_;    // of E
-  Tensor filters_;  // D
-  PackedBytes packed_;
+  Shape expand_;                  // of E
+  Tensor filters_;                // D
+  PackedWeights::Packed packed_;  // of the 1x1 convolution
 };
 
 std::unique_ptr<Op> make_expand_depthwise(NodeContext& ctx) {

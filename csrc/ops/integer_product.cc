@@ -31,14 +31,15 @@ IntegerProduct::IntegerProduct(NodeContext& ctx, int b, bool transpose_b)
     : signed_(ctx.dtype(b) == DType::kInt8), transposed_(transpose_b) {
   const Tensor* constant_b = ctx.constant(b);
   if (constant_b == nullptr || constant_b->shape().rank() == 0 || constant_b->count() == 0) return;
-  ctx.packed(b);
   const Shape& s = constant_b->shape();
   int64_t k = s.rank() == 1 ? s[0] : s[s.rank() - 2], n = s.rank() == 1 ? 1 : s[s.rank() - 1];
   if (transpose_b) std::swap(k, n);
   const int64_t count = constant_b->count() / (k * n), size = packed_size(k, n);
-  packed_ = PackedBytes(static_cast<size_t>(count * size));
-  for (int64_t i = 0; i < count; ++i)
-    pack(constant_b->as<int8_t>() + i * k * n, k, n, 0, panel_count(n), packed_.as<int8_t>() + i * size);
+  packed_ = ctx.pack(b, join("gemm_s8 ", transpose_b), Shape({count, size}).count(), [&](std::byte* to) {
+    for (int64_t i = 0; i < count; ++i)
+      pack(constant_b->as<int8_t>() + i * k * n, k, n, 0, panel_count(n),
+           reinterpret_cast<int8_t*>(to) + i * size);
+  });
 }
 
 void IntegerProduct::pack(const void* b, int64_t k, int64_t n, int64_t panel_begin, int64_t panel_end,
@@ -61,14 +62,14 @@ void IntegerProduct::plan(IntegerProductState& state, ScratchLayout& layout, con
   state.a_zeros = layout.take(state.a_zero.count(), sizeof(int32_t));
   state.b_zeros = layout.take(state.b_zero.count(), sizeof(int32_t));
   if (s.m == 0 || s.n == 0 || s.count() == 0) return;
-  if (packed_.size() == 0) state.packed = layout.take(s.b_count, packed_size(s.k, s.n));
+  if (packed_ == nullptr) state.packed = layout.take(s.b_count, packed_size(s.k, s.n));
   state.worker_bytes = round_up(static_cast<int64_t>(kernels().gemm_s8.scratch_bytes(s.k)), kCacheLine);
   state.workers = layout.take(workers, state.worker_bytes);
 }
 
 const int8_t* IntegerProduct::prepare_b(const RunContext& ctx, const IntegerProductState& state,
                                         const void* b) const {
-  if (packed_.size() != 0) return packed_.as<int8_t>();
+  if (packed_ != nullptr) return packed_->as<int8_t>();
   const ProductShape& s = state.shape;
   auto* packed = reinterpret_cast<int8_t*>(ctx.scratch() + state.packed);
   const int64_t panels = panel_count(s.n), size = packed_size(s.k, s.n);

@@ -52,7 +52,7 @@ class IntegerProduct {
   const int8_t* prepare_b(const RunContext& ctx, const IntegerProductState& state, const void* b) const;
 
   bool signed_, transposed_;
-  PackedBytes packed_;
+  PackedWeights::Packed packed_;  // of a constant B
 };
 
 }  // namespace pyinfer

@@ -54,7 +54,10 @@ class Encoder final : public Op {
     }
   }
 
-  void plan(PlanContext& ctx) const override { ctx.output(0, ctx.shape(0)); }
+  void plan(PlanContext& ctx) const override {
+    ctx.output(0, ctx.shape(0));
+    ctx.longest_string(std::max(values_.view().longest_string(), otherwise_.view().longest_string()));
+  }
   void run(RunContext& ctx) const override {
     const TensorView &x = ctx.in(0), &y = ctx.out(0);
     const size_t size = dtype_size(y.dtype);

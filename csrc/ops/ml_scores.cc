@@ -124,6 +124,12 @@ ClassLabels::ClassLabels(const NodeContext& ctx, std::string_view ints, std::str
           strings, "' are given");
 }
 
+int64_t ClassLabels::longest() const {
+  size_t longest = 0;
+  for (const std::string& s : strings_) longest = std::max(longest, s.size());
+  return static_cast<int64_t>(longest);
+}
+
 void ClassLabels::write(const TensorView& y, int64_t i, size_t label) const {
   if (is_string_)
     y.as<std::string>()[i] = strings_[label];

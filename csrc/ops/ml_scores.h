@@ -50,6 +50,7 @@ class ClassLabels {
 
   size_t size() const { return is_string_ ? strings_.size() : ints_.size(); }
   bool is_string() const { return is_string_; }
+  int64_t longest() const;  // name, in bytes
   DType dtype() const { return is_string_ ? DType::kString : DType::kInt64; }
   // y[i] = the name of class `label`.
   void write(const TensorView& y, int64_t i, size_t label) const;

@@ -210,6 +210,7 @@ class SvmClassifier final : public Op {
     const std::vector<float>& rows = count_ > 0 ? vectors_ : coefficients_;
     require(expected && static_cast<int64_t>(rows.size()) == *expected, ErrorCode::kInvalidInput,
             "the vectors have ", rows.size(), " elements, which do not fit ", s.features, " features");
+    ctx.longest_string(labels_.longest());
     if (ctx.wants(0)) ctx.output(0, {s.rows});
     if (ctx.wants(1)) ctx.output(1, {s.rows, columns()});
   }

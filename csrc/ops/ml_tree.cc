@@ -166,6 +166,7 @@ class Classifier final : public Op {
   void plan(PlanContext& ctx) const override {
     const RowShape s = row_shape(ctx.shape(0));
     check_features(*trees_, s);
+    ctx.longest_string(labels_.longest());
     if (ctx.wants(0)) ctx.output(0, {s.rows});
     if (ctx.wants(1)) ctx.output(1, {s.rows, columns()});
   }

@@ -2,7 +2,6 @@
 // g_idx(k). Q has 2, 4 or 8 bits; the weights stay in that form and are widened as the product reads them.
 #include <bit>
 
-#include "base/packed_bytes.h"
 #include "kernels/kernel_table.h"
 #include "ops/half.h"
 #include "ops/op.h"
@@ -55,17 +54,22 @@ class MatMulNBits final : public Op {
  public:
   MatMulNBits(NodeContext& ctx, const BitsFormat& format) : dtype_(ctx.dtype(kA)), f_(format) {
     const Tensor* given[6] = {};
+    std::vector<const Tensor*> sources;
+    std::string name = join("nbits ", f_.bits, " ", f_.block, " ", f_.k, " ", f_.n);
     for (int i = kB; i <= kBias; ++i) {
       if (!ctx.has_input(i)) continue;
       given[i] = ctx.constant(i);
       if (given[i] == nullptr) return;
       check_shape(i, given[i]->shape());
       if (given[kB]->count() == 0) return;
+      sources.push_back(given[i]);
+      name += join(" ", i);
     }
     ScratchLayout layout;
     const BitsLayout at(layout, f_);
-    packed_ = PackedBytes(static_cast<size_t>(layout.bytes()));
-    pack(at, packed_.data(), [&](int i) { return given[i] ? &given[i]->view() : nullptr; });
+    packed_ = ctx.packed_weights()->get(sources, name, layout.bytes(), [&](std::byte* to) {
+      pack(at, to, [&](int i) { return given[i] ? &given[i]->view() : nullptr; });
+    });
     ctx.packed(kB);
   }
 
@@ -84,7 +88,7 @@ class MatMulNBits final : public Op {
     state->rows = a.count(0, r - 1);
     ScratchLayout layout;
     state->weights = layout.bytes();
-    if (packed_.size() == 0) BitsLayout{layout, f_};
+    if (packed_ == nullptr) BitsLayout{layout, f_};
     if (is_half(dtype_)) {
       state->a_wide = layout.take(a.count(), 4);
       state->y_wide = layout.take(y.count(), 4);
@@ -97,13 +101,13 @@ class MatMulNBits final : public Op {
   void run(RunContext& ctx) const override {
     const auto& s = ctx.state<BitsState>();
     if (ctx.out(0).count() == 0) return;
-    std::byte* memory = packed_.size() != 0 ? packed_.data() : ctx.scratch() + s.weights;
+    std::byte* memory = packed_ != nullptr ? packed_->data() : ctx.scratch() + s.weights;
     ScratchLayout layout;
     const BitsLayout at(layout, f_);
     const auto input = [&](int i) { return ctx.has(i) ? &ctx.in(i) : nullptr; };
     if (s.omitted)
       pack_bias(at, memory, input(kBias));
-    else if (packed_.size() == 0)
+    else if (packed_ == nullptr)
       pack(at, memory, input);
     const auto floats = [&](int64_t offset) { return reinterpret_cast<float*>(memory + offset); };
     const bool half = is_half(dtype_);
@@ -191,7 +195,7 @@ class MatMulNBits final : public Op {
 
   DType dtype_;
   BitsFormat f_;
-  PackedBytes packed_;  // of constant inputs
+  PackedWeights::Packed packed_;  // of constant inputs
 };
 
 std::unique_ptr<Op> make(NodeContext& ctx) {

@@ -11,6 +11,7 @@
 #include "base/limits.h"
 #include "base/parallel.h"
 #include "graph/graph.h"
+#include "ops/packed_weights.h"
 #include "ops/plan_context.h"
 #include "ops/run_context.h"
 
@@ -52,8 +53,13 @@ class Body {
 class NodeContext {
  public:
   virtual ~NodeContext() = default;
-  NodeContext(const Graph& graph, const Node& node, const Limits& limits)
-      : graph_(graph), node_(node), limits_(limits), output_types_(node.outputs.size()) {}
+  NodeContext(const Graph& graph, const Node& node, const Limits& limits,
+              std::shared_ptr<PackedWeights> weights)
+      : graph_(graph),
+        node_(node),
+        limits_(limits),
+        weights_(std::move(weights)),
+        output_types_(node.outputs.size()) {}
 
   const Node& node() const { return node_; }
   const Limits& limits() const { return limits_; }
@@ -69,6 +75,15 @@ class NodeContext {
   DType dtype(int i) const { return input_type(i).dtype; }  // kUndefined for an omitted input
   // The input's value when it is a constant of the model, else nullptr.
   const Tensor* constant(int i) const;
+  // The model's packed constants: what pack() asks, for operators that choose a layout while planning.
+  const std::shared_ptr<PackedWeights>& packed_weights() const { return weights_; }
+  // Constant input i in a form of the operator's own; see PackedWeights::get.
+  PackedWeights::Packed pack(int i, std::string_view layout, int64_t bytes,
+                             FunctionRef<void(std::byte*)> fill) {
+    const Tensor* source = constant(i);
+    packed(i);
+    return weights_->get({&source, 1}, layout, bytes, fill);
+  }
   // Says that the operator holds what it needs of constant input i in a form of its own, so that no later
   // call reads the input's elements: once all its readers have said so, their memory is given back.
   void packed(int i) { packed_.push_back(i); }
@@ -119,6 +134,7 @@ class NodeContext {
   const Graph& graph_;
   const Node& node_;
   const Limits& limits_;
+  const std::shared_ptr<PackedWeights> weights_;
 
  private:
   std::vector<ValueType> output_types_;

@@ -86,6 +86,8 @@ class PlanContext {
   void scratch(int64_t bytes) { scratch_ = bytes; }
   // Floating-point operations of one run, for reports; a fused multiply-add is two.
   void flops(int64_t count) { flops_ = count; }
+  // An output may hold a string of that many bytes which is no element of an input.
+  void longest_string(int64_t bytes) { longest_string_ = bytes; }
   void state(std::unique_ptr<StepState> state) { state_ = std::move(state); }
   // Upper bound of the worker number that a parallel body sees; sizes per-worker scratch.
   int workers() const { return workers_; }
@@ -96,6 +98,7 @@ class PlanContext {
   std::span<const Share> shares() const { return shares_; }
   int64_t scratch_bytes() const { return scratch_; }
   int64_t flops() const { return flops_; }
+  int64_t longest_string() const { return longest_string_; }
   std::unique_ptr<StepState> take_state() { return std::move(state_); }
   bool declared(int i) const { return declared_[static_cast<size_t>(i)]; }
 
@@ -115,6 +118,7 @@ class PlanContext {
   const Limits& limits_;
   int64_t scratch_ = 0;
   int64_t flops_ = 0;
+  int64_t longest_string_ = 0;
   std::unique_ptr<StepState> state_;
   int workers_;
 };

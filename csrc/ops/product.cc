@@ -1,5 +1,6 @@
 #include "ops/product.h"
 
+#include <bit>
 #include <cmath>
 
 #include "kernels/kernel_table.h"
@@ -113,24 +114,25 @@ MatrixProduct::MatrixProduct(NodeContext& ctx, bool transpose_b, float alpha)
   const Tensor* constant_b = ctx.constant(1);
   if (constant_b == nullptr || !wide() || constant_b->shape().rank() == 0) return;
   constant_ = true;
-  ctx.packed(1);
   const Shape& s = constant_b->shape();
   const int r = s.rank();
   int64_t k = r == 1 ? s[0] : s[r - 2], n = r == 1 ? 1 : s[r - 1];
   if (r > 1 && transpose_b) std::swap(k, n);
   const int64_t count = leading(s, 2).count();
   if (s.count() == 0) return;
-  const int64_t size = packed_b_size(k, n);
-  packed_ = PackedBytes(static_cast<size_t>(count * size) * sizeof(float));
-  AlignedBytes wide_b;
-  const float* b = constant_b->as<float>();
-  if (is_half_) {
-    wide_b = AlignedBytes(static_cast<size_t>(constant_b->count()) * sizeof(float));
-    widen(dtype_, constant_b->as<void>(), wide_b.as<float>(), constant_b->count());
-    b = wide_b.as<float>();
-  }
-  for (int64_t i = 0; i < count; ++i)
-    pack(b + i * k * n, k, n, 0, panel_count(n), packed_.as<float>() + i * size);
+  const int64_t size = packed_b_size(k, n), bytes = Shape({count, size, int64_t{sizeof(float)}}).count();
+  const std::string layout = join("gemm ", transpose_b, " ", std::bit_cast<uint32_t>(alpha));
+  packed_ = ctx.pack(1, layout, bytes, [&](std::byte* to) {
+    AlignedBytes wide_b;
+    const float* b = constant_b->as<float>();
+    if (is_half_) {
+      wide_b = AlignedBytes(static_cast<size_t>(constant_b->count()) * sizeof(float));
+      widen(dtype_, constant_b->as<void>(), wide_b.as<float>(), constant_b->count());
+      b = wide_b.as<float>();
+    }
+    for (int64_t i = 0; i < count; ++i)
+      pack(b + i * k * n, k, n, 0, panel_count(n), reinterpret_cast<float*>(to) + i * size);
+  });
 }
 
 void MatrixProduct::pack(const float* b, int64_t k, int64_t n, int64_t panel_begin, int64_t panel_end,
@@ -183,7 +185,7 @@ const float* MatrixProduct::prepare_a(const RunContext& ctx, const ProductState&
 }
 
 const float* MatrixProduct::prepare_b(const RunContext& ctx, const ProductState& state, const void* b) const {
-  if (constant_) return packed_.as<float>();
+  if (constant_) return packed_ ? packed_->as<float>() : nullptr;
   const ProductShape& s = state.shape;
   const float* x = static_cast<const float*>(b);
   if (is_half_) {

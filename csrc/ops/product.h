@@ -75,7 +75,7 @@ class MatrixProduct {
   bool is_half_;
   bool transpose_b_;  // each B stored N x K
   float alpha_;
-  PackedBytes packed_;  // of a constant B
+  PackedWeights::Packed packed_;  // of a constant B
   bool constant_ = false;
 };
 

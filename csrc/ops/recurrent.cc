@@ -10,7 +10,6 @@
 #include <cstring>
 #include <optional>
 
-#include "base/packed_bytes.h"
 #include "ops/elements.h"
 
 namespace pyinfer {
@@ -36,11 +35,19 @@ class Recurrent final : public Op {
     const auto shape = [](const Tensor* t) { return t ? &t->shape() : nullptr; };
     const auto view = [](const Tensor* t) { return t ? &t->view() : nullptr; };
     weights_.emplace(a_, w->shape(), r->shape(), shape(b), shape(p));
-    packed_ = PackedBytes(static_cast<size_t>(weights_->size()) * sizeof(C));
-    const AlignedBytes buffer(static_cast<size_t>(weights_->buffer_size()) * sizeof(C));
-    weights_->build(w->view(), r->view(), view(b), view(p), packed_.as<C>(), buffer.as<C>());
-    for (int i : {1, 2, 3, peepholes})
-      if (ctx.has_input(i)) ctx.packed(i);
+    std::vector<const Tensor*> sources;
+    std::string layout = join("recurrent ", sizeof(C), " ", weights_->gates, weights_->split);
+    for (int i : {1, 2, 3, peepholes}) {
+      if (!ctx.has_input(i)) continue;
+      ctx.packed(i);
+      sources.push_back(ctx.constant(i));
+      layout += join(" ", i);
+    }
+    const int64_t bytes = Shape({weights_->size(), int64_t{sizeof(C)}}).count();
+    packed_ = ctx.packed_weights()->get(sources, layout, bytes, [&](std::byte* to) {
+      const AlignedBytes buffer(static_cast<size_t>(weights_->buffer_size()) * sizeof(C));
+      weights_->build(w->view(), r->view(), view(b), view(p), reinterpret_cast<C*>(to), buffer.as<C>());
+    });
   }
 
   void plan(PlanContext& ctx) const override {
@@ -85,7 +92,7 @@ class Recurrent final : public Op {
     const auto& s = ctx.state<RecurrentState>();
     Run run{ctx, s, a_, weights_ ? *weights_ : weights_of(ctx), dtype_};
     run.lengths = lengths(ctx, s);
-    run.base = weights_ ? packed_.as<C>() : run_weights(ctx, run.weights, s);
+    run.base = weights_ ? packed_->as<C>() : run_weights(ctx, run.weights, s);
     if (s.batch == 0 || run.weights.hidden == 0) return;
     run.project();
     run.load_states();
@@ -351,7 +358,7 @@ class Recurrent final : public Op {
   RecurrentAttributes a_;
   DType dtype_;
   std::optional<RecurrentWeights<C>> weights_;  // when they are constants
-  PackedBytes packed_;
+  PackedWeights::Packed packed_;
 };
 
 template <Cell kCell>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -56,8 +57,13 @@ class RunContext {
     return static_cast<T*>(out(i).data);
   }
 
-  // Allocates an output that plan() declared dynamic. Throws Error(kLimit) over max_tensor_bytes.
-  TensorView allocate(int i, DType dtype, const Shape& shape);
+  // Allocates an output that plan() declared dynamic. Throws Error(kLimit) over max_tensor_bytes, and where
+  // its strings, which take `string_bytes` or else what expect_strings says, could exceed max_total_bytes.
+  TensorView allocate(int i, DType dtype, const Shape& shape, std::optional<int64_t> string_bytes = {});
+  // Throws Error(kLimit) where the strings of planned outputs could exceed max_total_bytes: each may be as
+  // long as the longest strings of all inputs, and `extra`, together. A model repeats a long string at no
+  // cost.
+  void expect_strings(int64_t extra) const;
   // Sets an output that plan() declared dynamic.
   void set(int i, Tensor tensor) { output_slot(i).set(std::move(tensor)); }
   // Any value as an Object. A tensor that the arena holds is copied unless the slot owns it.
@@ -96,6 +102,8 @@ class RunContext {
   const Limits& limits() const { return limits_; }
 
  private:
+  int64_t longest_strings() const;  // of each input, together
+  void expect_strings(int64_t count, std::optional<int64_t> bytes) const;
   // Whether input i is a tensor whose storage may be gone or overwritten after this step.
   bool borrowed(int i) const;
   Slot& input_slot(int i) const { return slots_[inputs_[static_cast<size_t>(i)]]; }

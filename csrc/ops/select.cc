@@ -111,7 +111,7 @@ class Compress final : public Op {
       if (condition[static_cast<size_t>(i)] != 0) rows[n++] = i;
     Shape out = in;
     out[axis] = n;
-    const TensorView y = ctx.allocate(0, x.dtype, out);
+    const TensorView y = ctx.allocate(0, x.dtype, out, x.string_bytes());
     if (out.count() == 0) return;
     const int64_t outer = in.count(0, axis), inner = in.count(axis + 1, in.rank());
     const auto size = static_cast<int64_t>(dtype_size(x.dtype));

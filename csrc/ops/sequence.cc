@@ -172,6 +172,7 @@ class SequenceMap final : public Op {
     }
     std::vector<std::vector<Object>> results(static_cast<size_t>(ctx.num_outputs()));
     for (size_t at = 0; at < n; ++at) {
+      RunGuard::trip(ctx.limits().max_loop_trips);
       for (int i = 0; i < inputs_; ++i)
         if (mapped_[static_cast<size_t>(i)]) values[static_cast<size_t>(i)] = items(ctx, i)[at];
       outputs.clear();

@@ -71,10 +71,11 @@ class StringSplit final : public Op {
   }
   void run(RunContext& ctx) const override {
     std::vector<Parts> all;
-    size_t width = 0;
+    size_t width = 0, bytes = 0;
     for (const std::string& text : ctx.in(0).span<const std::string>()) {
       all.push_back(delimiter_.empty() ? split_whitespace(text, most_) : split_on(text, delimiter_, most_));
       width = std::max(width, all.back().size());
+      bytes += text.size();
     }
     if (ctx.wants(1))
       for (size_t i = 0; i < all.size(); ++i) ctx.out<int64_t>(1)[i] = static_cast<int64_t>(all[i].size());
@@ -82,7 +83,7 @@ class StringSplit final : public Op {
     Shape shape = ctx.in(0).shape;
     require(shape.rank() < Shape::kMaxRank, ErrorCode::kLimit, "rank ", shape.rank() + 1, " is too high");
     shape.push_back(static_cast<int64_t>(width));
-    auto* out = ctx.allocate(0, DType::kString, shape).as<std::string>();
+    auto* out = ctx.allocate(0, DType::kString, shape, static_cast<int64_t>(bytes)).as<std::string>();
     for (const Parts& parts : all) {
       std::ranges::copy(parts, out);
       out += width;
@@ -116,9 +117,10 @@ class StringNormalizer final : public Op {
                        : case_ == Case::kUpper ? upper_utf8(text)
                                                : text);
     if (kept.empty()) kept.emplace_back();
+    constexpr int64_t kMoved = 0;  // what is kept takes its room already
     Shape shape = ctx.in(0).shape;
     shape[shape.rank() - 1] = static_cast<int64_t>(kept.size());
-    std::ranges::move(kept, ctx.allocate(0, DType::kString, shape).as<std::string>());
+    std::ranges::move(kept, ctx.allocate(0, DType::kString, shape, kMoved).as<std::string>());
   }
 
  private:

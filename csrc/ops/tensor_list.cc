@@ -80,7 +80,9 @@ Tensor join_tensors(std::span<const Tensor> parts, int64_t axis, bool stack, con
 }
 
 int64_t unshared_bytes(const Object& value) {
-  int64_t sum = value.tensor.storage().use_count() == 1 ? static_cast<int64_t>(value.tensor.bytes()) : 0;
+  const TensorView& view = value.tensor.view();
+  const bool own = value.tensor.storage().use_count() == 1;
+  int64_t sum = own ? static_cast<int64_t>(view.bytes()) + view.string_bytes() : 0;
   for (const Object& item : value.items) sum += static_cast<int64_t>(sizeof(Object)) + unshared_bytes(item);
   return sum;
 }
@@ -89,7 +91,7 @@ int64_t TripOutput::append(const Object& value, const Limits& limits) {
   require(value.kind == Object::Kind::kTensor, ErrorCode::kInvalidModel,
           "an output of every trip must be a tensor");
   // Values without elements take room as well: bounds the trips whose outputs are kept.
-  bytes_ += static_cast<int64_t>(value.tensor.bytes()) + 1;
+  bytes_ += static_cast<int64_t>(value.tensor.bytes()) + value.tensor.view().string_bytes() + 1;
   require(bytes_ <= limits.max_tensor_bytes, ErrorCode::kLimit,
           "the outputs of all trips would exceed max_tensor_bytes=", limits.max_tensor_bytes);
   parts_.push_back(value.tensor);

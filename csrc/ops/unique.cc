@@ -124,7 +124,7 @@ class Unique final : public Op {
                    static_cast<size_t>(length) * dtype_size(x.dtype), compare_of(x.dtype), sorted_);
     Shape out = in;
     out[axis] = static_cast<int64_t>(g.first.size());
-    write_slices(ctx, x, ctx.allocate(0, x.dtype, out), g.first, outer, n, inner);
+    write_slices(ctx, x, ctx.allocate(0, x.dtype, out, x.string_bytes()), g.first, outer, n, inner);
     const std::vector<int64_t>* others[] = {&g.first, &g.group, &g.count};
     for (int i = 1; i < ctx.num_outputs(); ++i)
       if (ctx.wants(i)) ctx.set(i, Tensor::vector_i64(*others[i - 1]));

@@ -41,7 +41,8 @@ std::optional<std::vector<Tensor>> fold(const Graph& graph, const Node& node, co
     bytes += static_cast<int64_t>(v.constant.bytes());
   }
   try {
-    FoldContext context(graph, node, ctx.limits);
+    FoldContext context(graph, node, ctx.limits,
+                        std::make_shared<PackedWeights>(ctx.limits.max_initializer_bytes));
     const std::unique_ptr<Op> op = def->make(context);
     return evaluate(*op, inputs, context.output_types(), ctx.limits, std::max(kAlwaysFolded, 2 * bytes));
   } catch (const Error&) {

@@ -20,6 +20,7 @@ struct PlannedStep {
   std::unique_ptr<StepState> state;
   int64_t scratch_offset = 0;  // in the arena
   int64_t flops = 0;           // as the operator counts them
+  int64_t longest_string = 0;  // PlanContext::longest_string
   bool grows = false;          // the size of an output is known only when it has run
 };
 

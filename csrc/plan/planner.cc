@@ -153,6 +153,7 @@ class Planner {
     }
     if (!runs) return;
     planned.flops = ctx.flops();
+    planned.longest_string = ctx.longest_string();
     segment_->flops += planned.flops;
     const int64_t bytes = ctx.scratch_bytes();
     require(bytes >= 0 && bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "scratch memory of ", bytes,

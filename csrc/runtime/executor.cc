@@ -197,12 +197,20 @@ void Executor::run_steps(const Segment& segment, Context& context, HeldBytes& he
                    planned.state.get(), parallel_, limits_);
     const size_t record = profile != nullptr ? profile->begin(step.label) : 0;
     try {
+      run.expect_strings(planned.longest_string);
       step.op->run(run);
-      for (ValueId id : step.outputs)
-        if (planned.grows && id != kNoValue)
-          held.add(unshared_bytes(context.slots[static_cast<size_t>(id)].object));
+      for (ValueId id : step.outputs) {
+        if (id == kNoValue) continue;
+        const Slot& slot = context.slots[static_cast<size_t>(id)];
+        if (planned.grows)
+          held.add(unshared_bytes(slot.object));
+        else if (slot.object.kind == Object::Kind::kTensor)
+          held.add(slot.view.string_bytes());
+      }
     } catch (const Error& e) {
       fail(e.code(), step.label, ": ", e.message());
+    } catch (const std::bad_alloc&) {
+      fail(ErrorCode::kOutOfMemory, step.label, ": the system refuses more memory");
     }
     if (profile == nullptr) continue;
     if (StepRecord* r = profile->end(record)) fill_in(*r, planned, context.slots);
@@ -241,7 +249,7 @@ void Executor::run(const std::vector<Object>& inputs, std::vector<Object>& outpu
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Slot& slot = slots[static_cast<size_t>(program_.outputs[i])];
     const bool whole = slot.object.kind != Object::Kind::kAbsent || slot.view.dtype == DType::kUndefined;
-    if (!whole) held.add(static_cast<int64_t>(slot.view.bytes()));
+    if (!whole) held.add(static_cast<int64_t>(slot.view.bytes()) + slot.view.string_bytes());
     outputs[i] = whole ? slot.object : Object::of(Tensor::copy_of(slot.view));
   }
   for (const auto& bound : context->bound)

@@ -63,7 +63,7 @@ class LoweredBody final : public Body {
     for (size_t i = 0; i < outputs.size(); ++i) {
       Tensor& t = outputs[i].tensor;
       if (given[i] || outputs[i].kind != Object::Kind::kTensor || t.storage() != nullptr) continue;
-      held.add(static_cast<int64_t>(t.bytes()));
+      held.add(static_cast<int64_t>(t.bytes()) + t.view().string_bytes());
       t = Tensor::copy_of(t.view());
     }
   }
@@ -75,11 +75,19 @@ class LoweredBody final : public Body {
   std::vector<ValueType> output_types_;
 };
 
+// What a graph and all its subgraphs are lowered with.
+struct Lowering {
+  const Limits& limits;
+  Parallel& parallel;
+  const ReleaseConstant& release;
+  std::shared_ptr<PackedWeights> weights;
+};
+Program lower_graph(Graph& graph, const Lowering& with, Problems problems);
+
 class LoweringContext final : public NodeContext {
  public:
-  LoweringContext(const Graph& graph, const Node& node, const Limits& limits, Parallel& parallel,
-                  const ReleaseConstant& release)
-      : NodeContext(graph, node, limits), parallel_(parallel), release_(release) {}
+  LoweringContext(const Graph& graph, const Node& node, const Lowering& with)
+      : NodeContext(graph, node, with.limits, with.weights), with_(with) {}
 
   std::unique_ptr<Body> body(std::string_view name, const std::vector<ValueType>& input_types) override {
     int first_capture = num_inputs();
@@ -96,15 +104,14 @@ class LoweringContext final : public NodeContext {
       for (size_t i = 0; i < input_types.size(); ++i)
         if (input_types[i].known()) sub.value(sub.inputs[i]).type = input_types[i];
       for (const Capture& c : sub.captures) sub.value(c.inner).type = graph_.value(c.outer).type;
-      return std::make_unique<LoweredBody>(lower(sub, limits_, parallel_, release_), sub.inputs.size(),
-                                           first_capture, limits_, parallel_);
+      return std::make_unique<LoweredBody>(lower_graph(sub, with_, {}), sub.inputs.size(), first_capture,
+                                           limits_, with_.parallel);
     }
     fail(ErrorCode::kInvalidModel, "subgraph '", name, "' is missing");
   }
 
  private:
-  Parallel& parallel_;
-  const ReleaseConstant& release_;
+  const Lowering& with_;
 };
 
 // Gives back the elements of constants that all their readers hold in forms of their own.
@@ -156,10 +163,7 @@ bool inputs_known(const Graph& graph, const Node& node) {
                      [&](ValueId id) { return id == kNoValue || graph.value(id).type.known(); });
 }
 
-}  // namespace
-
-Program lower(Graph& graph, const Limits& limits, Parallel& parallel, const ReleaseConstant& release,
-              Problems problems) {
+Program lower_graph(Graph& graph, const Lowering& with, Problems problems) {
   Program program;
   PackedConstants constants(graph);
   for (Node& node : graph.nodes) {
@@ -171,12 +175,12 @@ Program lower(Graph& graph, const Limits& limits, Parallel& parallel, const Rele
       continue;
     }
     try {
-      LoweringContext ctx(graph, node, limits, parallel, release);
+      LoweringContext ctx(graph, node, with);
       ProgramStep step{def->make(ctx), node.str(), all_inputs(node), node.outputs};
       for (size_t i = 0; i < node.outputs.size(); ++i)
         if (node.outputs[i] != kNoValue) graph.value(node.outputs[i]).type = ctx.output_types()[i];
       program.steps.push_back(std::move(step));
-      for (int i : ctx.packed()) constants.packed(graph, node.inputs[static_cast<size_t>(i)], release);
+      for (int i : ctx.packed()) constants.packed(graph, node.inputs[static_cast<size_t>(i)], with.release);
     } catch (const Error& e) {
       problems.add(node, e.code(), e.message(), types_str(graph, node));
     }
@@ -193,6 +197,15 @@ Program lower(Graph& graph, const Limits& limits, Parallel& parallel, const Rele
   for (const Capture& c : graph.captures) program.inputs.push_back(c.inner);
   program.outputs = graph.outputs;
   return program;
+}
+
+}  // namespace
+
+Program lower(Graph& graph, const Limits& limits, Parallel& parallel, const ReleaseConstant& release,
+              Problems problems) {
+  const Lowering with{limits, parallel, release,
+                      std::make_shared<PackedWeights>(limits.max_initializer_bytes)};
+  return lower_graph(graph, with, std::move(problems));
 }
 
 }  // namespace pyinfer

@@ -41,6 +41,17 @@ ModelSummary summarize(const Graph& graph) {
   return s;
 }
 
+void check_limits(const Object& given, const std::string& name, const Limits& limits) {
+  const TensorView& view = given.tensor.view();
+  const auto bytes = static_cast<int64_t>(view.bytes());
+  require(bytes <= limits.max_tensor_bytes, ErrorCode::kLimit, "input '", name, "': a tensor of ", bytes,
+          " bytes, over max_tensor_bytes=", limits.max_tensor_bytes);
+  const int64_t longest = view.longest_string();
+  require(longest <= limits.max_string_bytes, ErrorCode::kLimit, "input '", name, "': a string of ", longest,
+          " bytes, over max_string_bytes=", limits.max_string_bytes);
+  for (const Object& item : given.items) check_limits(item, name, limits);
+}
+
 }  // namespace
 
 std::unique_ptr<Model> Model::load_bytes(std::span<const std::byte> bytes,
@@ -108,6 +119,7 @@ void Model::check(const std::vector<Object>& inputs) const {
                                                                    : Object::Kind::kTensor;
     require(given.kind == expected, ErrorCode::kInvalidInput, "input '", spec.name, "': expected ",
             spec.type.str(), ", got a value of another kind");
+    check_limits(given, spec.name, limits_);
     if (expected != Object::Kind::kTensor) continue;
     const TensorView& view = given.tensor.view();
     require(view.dtype == spec.type.dtype, ErrorCode::kInvalidInput, "input '", spec.name, "': expected ",

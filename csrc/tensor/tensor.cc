@@ -28,6 +28,22 @@ Tensor::Tensor(DType dtype, const Shape& shape) {
 Tensor::Tensor(DType dtype, const Shape& shape, const void* data, std::shared_ptr<const void> keep_alive)
     : view_{dtype, shape, const_cast<void*>(data)}, storage_(std::move(keep_alive)) {}
 
+int64_t TensorView::longest_string() const {
+  size_t longest = 0;
+  if (dtype == DType::kString)
+    for (const std::string& s : span<const std::string>()) longest = std::max(longest, s.size());
+  return static_cast<int64_t>(longest);
+}
+
+int64_t TensorView::string_bytes() const {
+  const size_t inside = std::string().capacity();
+  size_t bytes = 0;
+  if (dtype == DType::kString)
+    for (const std::string& s : span<const std::string>())
+      bytes += s.capacity() > inside ? s.capacity() + 1 : 0;
+  return static_cast<int64_t>(bytes);
+}
+
 Tensor Tensor::copy_of(const TensorView& view) {
   Tensor t(view.dtype, view.shape);
   copy_elements(view, t.view_.data);

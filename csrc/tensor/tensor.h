@@ -61,6 +61,10 @@ struct TensorView {
   std::span<T> span() const {
     return {static_cast<T*>(data), static_cast<size_t>(count())};
   }
+  // Of the longest string, in bytes; 0 for other types.
+  int64_t longest_string() const;
+  // What strings hold besides bytes().
+  int64_t string_bytes() const;
 };
 
 // A tensor whose storage is shared and immutable once published: weights (which may lie in a mapped

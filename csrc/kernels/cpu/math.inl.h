@@ -19,7 +19,7 @@ constexpr float kLog2E = 1.44269504f;
 // ln 2 in two parts: the first has so few bits that its product with an exponent is exact.
 constexpr float kLn2Head = 0.693359375f;
 constexpr float kLn2Rest = -0.000212194442f;
-// Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the sum.
+// Adding 1.5 * 2^23 leaves the nearest integer in the low 22 bits of the sum.
 constexpr float kRoundMagic = 12582912.0f;
 
 // c0 + c1 x + c2 x^2 + ..., by Horner's rule.
@@ -57,16 +57,18 @@ inline F32 exp2_i32(I32 n) {
   return as_f32(shift_left<23>(n + splat_i32(127)));
 }
 
-// x = n ln 2 + r with |r| <= ln 2 / 2.
+// x = n ln 2 + r with |r| <= ln 2 / 2. The exponent field of `shifted` is n + bias: with 127 it is 2^n
+// itself, with 0 it is to be added to the bits of a number that is to be scaled.
+template <int bias>
 struct ExpReduced {
-  I32 n;
-  F32 r;
+  F32 sum, r;
+  I32 shifted() const { return shift_left<23>(as_i32(sum)); }
 };
-inline ExpReduced exp_reduce(F32 x) {
-  const F32 t = fma(x, splat(kLog2E), splat(kRoundMagic));
-  const F32 n = t - splat(kRoundMagic);
-  const F32 r = fnma(n, splat(kLn2Rest), fnma(n, splat(kLn2Head), x));
-  return {as_i32(t) - as_i32(splat(kRoundMagic)), r};
+template <int bias>
+ExpReduced<bias> exp_reduce(F32 x) {
+  const F32 magic = splat(kRoundMagic + bias), sum = fma(x, splat(kLog2E), magic);
+  const F32 n = sum - magic;
+  return {sum, fnma(n, splat(kLn2Rest), fnma(n, splat(kLn2Head), x))};
 }
 // (e^r - 1 - r) / r^2 for |r| <= ln 2 / 2.
 inline F32 exp_tail(F32 r) {
@@ -77,25 +79,26 @@ inline F32 exp_polynomial(F32 r) {
 }
 
 inline F32 exp(F32 x) {
-  const ExpReduced e = exp_reduce(at_least(at_most(x, 89.0f), -104.0f));
+  const auto e = exp_reduce<0>(at_least(at_most(x, 89.0f), -104.0f));
+  const I32 n = as_i32(e.sum) - as_i32(splat(kRoundMagic));
   // Two factors: 2^n alone may be out of range although the result is not.
-  const I32 half = shift_right<1>(e.n);
-  return exp_polynomial(e.r) * exp2_i32(half) * exp2_i32(e.n - half);
+  const I32 half = shift_right<1>(n);
+  return exp_polynomial(e.r) * exp2_i32(half) * exp2_i32(n - half);
 }
 
 // exp for x <= 88, zero where the result would be subnormal. Cheaper: the exponent is added to the bits.
 inline F32 exp_flush(F32 x) {
-  const ExpReduced e = exp_reduce(x);
-  const F32 y = as_f32(as_i32(exp_polynomial(e.r)) + shift_left<23>(e.n));
+  const auto e = exp_reduce<0>(x);
+  const F32 y = as_f32(as_i32(exp_polynomial(e.r)) + e.shifted());
   // The sum may turn a NaN into a number: below the bound and for NaN, the result is max(x, 0) instead.
   return select(x >= splat(-87.3f), y, greater(zero_f32(), x));
 }
 
 // exp(x) - 1 for x <= 88, without cancellation near zero.
 inline F32 expm1_bounded(F32 x) {
-  const ExpReduced e = exp_reduce(at_least(x, -20.0f));
+  const auto e = exp_reduce<127>(at_least(x, -20.0f));
   const F32 q = fma(e.r * e.r, exp_tail(e.r), e.r);
-  const F32 s = exp2_i32(e.n);
+  const F32 s = as_f32(e.shifted());
   return fma(s, q, s - splat(1.0f));
 }
 inline F32 expm1(F32 x) {
@@ -142,13 +145,19 @@ inline F32 log1p_unit(F32 t) {
 
 // Below this the logistic function counts as zero.
 constexpr float kLogisticZero = -88.0f;
-// 1 + exp(-x), for a quotient that is set to zero below kLogisticZero.
+// 1 + exp(-x), and anything below kLogisticZero: as exp_reduce<127> and exp_polynomial do for -x, without a
+// change of sign.
 inline F32 logistic_divisor(F32 x) {
-  const ExpReduced e = exp_reduce(at_most(at_least(-x, -87.0f), -kLogisticZero));
-  return fma(exp_polynomial(e.r), exp2_i32(e.n), splat(1.0f));
+  const F32 bounded = at_most(x, 87.0f);
+  const F32 magic = splat(kRoundMagic + 127.0f), sum = fnma(bounded, splat(kLog2E), magic);
+  const F32 n = sum - magic;
+  const F32 minus_r = fma(n, splat(kLn2Rest), fma(n, splat(kLn2Head), bounded));
+  const F32 p = polynomial(minus_r, 1.0f, -1.0f, 0.49999997f, -0.16666545f, 0.0416675545f, -0.0083663892f,
+                           0.00138595677f);
+  return fma(p, as_f32(shift_left<23>(as_i32(sum))), splat(1.0f));
 }
 inline F32 sigmoid(F32 x) {
-  return select(x < splat(kLogisticZero), zero_f32(), splat(1.0f) / logistic_divisor(x));
+  return clear(x < splat(kLogisticZero), splat(1.0f) / logistic_divisor(x));
 }
 
 // tanh |x| = -m / (2 + m) with m = exp(-2|x|) - 1.
@@ -383,14 +392,14 @@ inline F32 softplus(F32 x) {
 }
 // x * gate, but 0 where the gate is closed, also for an infinite x.
 inline F32 gated(F32 x, F32 gate) {
-  return select(gate == zero_f32(), zero_f32(), x * gate);
+  return clear(gate == zero_f32(), x * gate);
 }
 inline F32 swish(F32 x, float alpha) {
   return gated(x, sigmoid(x * splat(alpha)));
 }
-// The select also closes the gate of an infinite x.
+// This also closes the gate of an infinite x.
 inline F32 silu(F32 x) {
-  return select(x < splat(kLogisticZero), zero_f32(), x / logistic_divisor(x));
+  return clear(x < splat(kLogisticZero), x / logistic_divisor(x));
 }
 // x/2 (1 + erf(x / sqrt 2)); -16 stands for all below, where the result is 0.
 inline F32 gelu_erf(F32 x) {

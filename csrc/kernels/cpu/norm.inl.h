@@ -38,7 +38,7 @@ inline void hardmax_row(const float* x, float* y, int64_t n) {
 }
 // x / divisor, 0 where that is 0.
 inline F32 divide_or_zero(F32 x, F32 divisor) {
-  return select(divisor == zero_f32(), zero_f32(), x / divisor);
+  return clear(divisor == zero_f32(), x / divisor);
 }
 inline void lp_row(const float* x, float* y, int64_t n, int p) {
   const F32 norm = p == 1 ? splat(fold_row<AbsLanes>(x, n)) : sqrt(splat(fold_row<SquareLanes>(x, n)));

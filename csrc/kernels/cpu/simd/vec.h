@@ -20,7 +20,7 @@
 //   min max      NaN when either is NaN
 //   < <= > >= == !=              as IEEE: only != is true on NaN
 //   is_nan first_lanes(n)        M32;  & | ! on M32;  any(m) all(m)
-//   select(m,a,b)                m ? a : b, for F32, I32 and F64
+//   select(m,a,b)                m ? a : b, for F32, I32 and F64;  clear(m,a)  m ? +0 : a, for F32
 //   as_i32 as_f32                the same bits
 //   to_f32(I32)  to_i32(F32)     the latter rounds to nearest even; out of range and NaN: INT32_MIN
 //   I32: + - & | ^  shift_left<k> shift_right<k> (arithmetic) shift_right_logical<k>  == >

@@ -194,6 +194,9 @@ inline bool all(M32 m) {
 inline F32 select(M32 m, F32 a, F32 b) {
   return {_mm256_blendv_ps(b.lo, a.lo, m.lo), _mm256_blendv_ps(b.hi, a.hi, m.hi)};
 }
+inline F32 clear(M32 m, F32 a) {
+  return {_mm256_andnot_ps(m.lo, a.lo), _mm256_andnot_ps(m.hi, a.hi)};
+}
 inline F32 min(F32 a, F32 b) {
   return select(is_nan(a), a, lesser(a, b));
 }

@@ -157,6 +157,9 @@ inline bool all(M32 m) {
 inline F32 select(M32 m, F32 a, F32 b) {
   return {_mm512_mask_blend_ps(m.m, b.v, a.v)};
 }
+inline F32 clear(M32 m, F32 a) {
+  return {_mm512_maskz_mov_ps(static_cast<__mmask16>(~m.m), a.v)};
+}
 inline F32 min(F32 a, F32 b) {
   return select(is_nan(a), a, lesser(a, b));
 }

@@ -194,6 +194,9 @@ inline I32 select(M32 m, I32 a, I32 b) {
 inline F32 select(M32 m, F32 a, F32 b) {
   return as_f32(select(m, as_i32(a), as_i32(b)));
 }
+inline F32 clear(M32 m, F32 a) {
+  return select(m, F32{}, a);
+}
 inline F32 min(F32 a, F32 b) {
   return select(is_nan(a), a, lesser(a, b));
 }

@@ -230,6 +230,11 @@ inline bool all(M32 m) {
 inline F32 select(M32 m, F32 a, F32 b) {
   return map<F32>(m, a, b, [](uint32x4_t k, float32x4_t x, float32x4_t y) { return vbslq_f32(k, x, y); });
 }
+inline F32 clear(M32 m, F32 a) {
+  return map<F32>(m, a, [](uint32x4_t k, float32x4_t x) {
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(x), k));
+  });
+}
 inline I32 select(M32 m, I32 a, I32 b) {
   return map<I32>(m, a, b, [](uint32x4_t k, int32x4_t x, int32x4_t y) { return vbslq_s32(k, x, y); });
 }

@@ -141,21 +141,30 @@ TEST(conv_typical_layers) {
 }
 
 TEST(conv_depthwise) {
-  for (int64_t channels : {1, 2, 15, 16, 17, 32, 40}) {
-    for (int64_t kernel : {1, 2, 3, 5}) {
-      for (int64_t stride : {1, 2}) {
-        for (int64_t width : {5, 6, 7, 8, 11}) {
+  for (int64_t channels : {1, 2, 7, 8, 9, 15, 16, 17, 32, 40}) {
+    for (int64_t kernel : {1, 2, 3, 5, 7}) {
+      for (int64_t stride : {1, 2, 3}) {
+        for (int64_t width : {2, 5, 6, 7, 8, 11, 17}) {
+          if (width < kernel / 2) continue;
           const Axis a{width, kernel, stride, 1, kernel / 2, kernel / 2};
           run_and_check(shape({a, a}, 2, channels, channels, channels),
                         {.x_gap = 1,
                          .y_gap = 2,
-                         .epilogue = {.activation = Activation::kRelu},
+                         .epilogue = {.activation = width % 3 == 0 ? Activation::kSilu : Activation::kRelu},
                          .residual = width % 2 == 0},
                         3);
         }
       }
     }
   }
+}
+
+TEST(conv_depthwise_odd_windows) {
+  run_and_check(shape({{90, 2, 11}, {90, 2, 11}}, 1, 16, 16, 16), {}, 3);  // 2 * 10 + 11 = 3 * 10 + 1
+  run_and_check(shape({{40, 7, 1, 1, 3, 3}}, 2, 24, 24, 24), {}, 3);
+  run_and_check(shape({{3, 3, 1, 1, 1, 1}, {4, 3, 2, 1, 0, 1}, {19, 3, 2, 1, 0, 1}}, 1, 8, 8, 8), {}, 3);
+  run_and_check(shape({{19, 3, 1, 2, 2, 2}, {19, 3, 1, 2, 2, 2}}, 1, 8, 8, 8), {}, 3);
+  run_and_check(shape({{9, 3, 1, 1, 20, 20}, {9, 3, 1, 1, 20, 20}}, 1, 8, 8, 8), {}, 3);  // padding alone
 }
 
 // An output has the same bits whatever the tiling and whatever batch it travels in.

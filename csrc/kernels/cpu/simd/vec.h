@@ -25,6 +25,8 @@
 //   to_f32(I32)  to_i32(F32)     the latter rounds to nearest even; out of range and NaN: INT32_MIN
 //   I32: + - & | ^  shift_left<k> shift_right<k> (arithmetic) shift_right_logical<k>  == >
 //   widen(F32) narrow(F64) to_f64(I32) to_i32(F64) splat_f64 + - * / fma fnma sqrt lesser greater on F64
+//   Narrow                       kLanes = 8 floats, 16 with AVX-512: 16 of them fit the registers
+//   splat_narrow load_narrow store_narrow + fma lesser greater     on Narrow
 //   exp2_f64(I32)                2^n as F64, -1022 <= n <= 1023
 //   lane0(F32)                   lane 0 as a float
 //   reduce_add reduce_mul reduce_min reduce_max

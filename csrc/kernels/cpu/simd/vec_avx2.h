@@ -461,5 +461,33 @@ inline I32 add_dot_s8(I32 c, S8Group a, S8Group b) {
   return c;
 }
 
+// Half of F32: a chain of sums in one register.
+
+struct Narrow {
+  static constexpr int kLanes = 8;
+  __m256 v;
+};
+inline Narrow splat_narrow(float x) {
+  return {_mm256_set1_ps(x)};
+}
+inline Narrow load_narrow(const float* p) {
+  return {_mm256_loadu_ps(p)};
+}
+inline void store_narrow(float* p, Narrow a) {
+  _mm256_storeu_ps(p, a.v);
+}
+inline Narrow operator+(Narrow a, Narrow b) {
+  return {_mm256_add_ps(a.v, b.v)};
+}
+inline Narrow fma(Narrow a, Narrow b, Narrow c) {
+  return {_mm256_fmadd_ps(a.v, b.v, c.v)};
+}
+inline Narrow lesser(Narrow a, Narrow b) {
+  return {_mm256_min_ps(a.v, b.v)};
+}
+inline Narrow greater(Narrow a, Narrow b) {
+  return {_mm256_max_ps(a.v, b.v)};
+}
+
 }  // namespace
 }  // namespace pyinfer

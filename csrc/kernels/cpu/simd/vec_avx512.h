@@ -402,5 +402,18 @@ inline I32 add_dot_s8(I32 c, S8Group a, S8Group b) {
   return c;
 }
 
+// F32 fills one register.
+
+using Narrow = F32;
+inline Narrow splat_narrow(float x) {
+  return splat(x);
+}
+inline Narrow load_narrow(const float* p) {
+  return load(p);
+}
+inline void store_narrow(float* p, Narrow a) {
+  store(p, a);
+}
+
 }  // namespace
 }  // namespace pyinfer

@@ -436,5 +436,36 @@ inline I32 add_dot_s8(I32 c, S8Group a, S8Group b) {
   return c + a * b;
 }
 
+// Half of F32.
+
+struct Narrow {
+  static constexpr int kLanes = 8;
+  Float4 lo, hi;
+};
+inline Narrow splat_narrow(float x) {
+  const Float4 v{x, x, x, x};
+  return {v, v};
+}
+inline Narrow load_narrow(const float* p) {
+  Narrow r;
+  __builtin_memcpy(&r, p, sizeof r);
+  return r;
+}
+inline void store_narrow(float* p, Narrow a) {
+  __builtin_memcpy(p, &a, sizeof a);
+}
+inline Narrow operator+(Narrow a, Narrow b) {
+  return {a.lo + b.lo, a.hi + b.hi};
+}
+inline Narrow fma(Narrow a, Narrow b, Narrow c) {
+  return {a.lo * b.lo + c.lo, a.hi * b.hi + c.hi};
+}
+inline Narrow lesser(Narrow a, Narrow b) {
+  return {a.lo < b.lo ? a.lo : b.lo, a.hi < b.hi ? a.hi : b.hi};
+}
+inline Narrow greater(Narrow a, Narrow b) {
+  return {a.lo > b.lo ? a.lo : b.lo, a.hi > b.hi ? a.hi : b.hi};
+}
+
 }  // namespace
 }  // namespace pyinfer

@@ -421,5 +421,34 @@ inline I32 add_dot_s8(I32 c, S8Factor a, S8Group b) {
            vmlal_n_s16(c.q[2], vget_low_s16(b.hi), a.v), vmlal_high_n_s16(c.q[3], b.hi, a.v)}};
 }
 
+// Half of F32: 16 of them fit the registers.
+
+struct Narrow {
+  static constexpr int kLanes = 8;
+  float32x4_t lo, hi;
+};
+inline Narrow splat_narrow(float x) {
+  return {vdupq_n_f32(x), vdupq_n_f32(x)};
+}
+inline Narrow load_narrow(const float* p) {
+  return {vld1q_f32(p), vld1q_f32(p + 4)};
+}
+inline void store_narrow(float* p, Narrow a) {
+  vst1q_f32(p, a.lo);
+  vst1q_f32(p + 4, a.hi);
+}
+inline Narrow operator+(Narrow a, Narrow b) {
+  return {vaddq_f32(a.lo, b.lo), vaddq_f32(a.hi, b.hi)};
+}
+inline Narrow fma(Narrow a, Narrow b, Narrow c) {
+  return {vfmaq_f32(c.lo, a.lo, b.lo), vfmaq_f32(c.hi, a.hi, b.hi)};
+}
+inline Narrow lesser(Narrow a, Narrow b) {
+  return {vbslq_f32(vcltq_f32(a.lo, b.lo), a.lo, b.lo), vbslq_f32(vcltq_f32(a.hi, b.hi), a.hi, b.hi)};
+}
+inline Narrow greater(Narrow a, Narrow b) {
+  return {vbslq_f32(vcgtq_f32(a.lo, b.lo), a.lo, b.lo), vbslq_f32(vcgtq_f32(a.hi, b.hi), a.hi, b.hi)};
+}
+
 }  // namespace
 }  // namespace pyinfer

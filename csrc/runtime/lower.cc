@@ -75,11 +75,31 @@ class LoweredBody final : public Body {
   std::vector<ValueType> output_types_;
 };
 
+// A subgraph with nodes that cannot be run, for the step that holds it, which cannot be either.
+class RefusedBody final : public Body {
+ public:
+  explicit RefusedBody(size_t outputs) : output_types_(outputs) {}
+  const std::vector<ValueType>& output_types() const override { return output_types_; }
+  bool pure() const override { return false; }
+  std::vector<std::optional<Shape>> output_shapes(const PlanContext&) const override {
+    return std::vector<std::optional<Shape>>(output_types_.size());
+  }
+  void run(RunContext&, const std::vector<Object>&, std::vector<Object>&) const override {
+    fail(ErrorCode::kInternal, "a subgraph that was refused");
+  }
+
+ private:
+  std::vector<ValueType> output_types_;
+};
+
+Program lower_nodes(Graph& graph, const Limits& limits, Parallel& parallel, const ReleaseConstant& release,
+                    Problems& problems);
+
 class LoweringContext final : public NodeContext {
  public:
   LoweringContext(const Graph& graph, const Node& node, const Limits& limits, Parallel& parallel,
-                  const ReleaseConstant& release)
-      : NodeContext(graph, node, limits), parallel_(parallel), release_(release) {}
+                  const ReleaseConstant& release, Problems& problems)
+      : NodeContext(graph, node, limits), parallel_(parallel), release_(release), problems_(problems) {}
 
   std::unique_ptr<Body> body(std::string_view name, const std::vector<ValueType>& input_types) override {
     int first_capture = num_inputs();
@@ -96,8 +116,12 @@ class LoweringContext final : public NodeContext {
       for (size_t i = 0; i < input_types.size(); ++i)
         if (input_types[i].known()) sub.value(sub.inputs[i]).type = input_types[i];
       for (const Capture& c : sub.captures) sub.value(c.inner).type = graph_.value(c.outer).type;
-      return std::make_unique<LoweredBody>(lower(sub, limits_, parallel_, release_), sub.inputs.size(),
-                                           first_capture, limits_, parallel_);
+      Problems inner;
+      Program program = lower_nodes(sub, limits_, parallel_, release_, inner);
+      problems_.add(node_, name, inner);
+      if (inner.count() > 0) return std::make_unique<RefusedBody>(sub.outputs.size());
+      return std::make_unique<LoweredBody>(std::move(program), sub.inputs.size(), first_capture, limits_,
+                                           parallel_);
     }
     fail(ErrorCode::kInvalidModel, "subgraph '", name, "' is missing");
   }
@@ -105,6 +129,7 @@ class LoweringContext final : public NodeContext {
  private:
   Parallel& parallel_;
   const ReleaseConstant& release_;
+  Problems& problems_;
 };
 
 // Gives back the elements of constants that all their readers hold in forms of their own.
@@ -156,10 +181,8 @@ bool inputs_known(const Graph& graph, const Node& node) {
                      [&](ValueId id) { return id == kNoValue || graph.value(id).type.known(); });
 }
 
-}  // namespace
-
-Program lower(Graph& graph, const Limits& limits, Parallel& parallel, const ReleaseConstant& release,
-              Problems problems) {
+Program lower_nodes(Graph& graph, const Limits& limits, Parallel& parallel, const ReleaseConstant& release,
+                    Problems& problems) {
   Program program;
   PackedConstants constants(graph);
   for (Node& node : graph.nodes) {
@@ -170,18 +193,21 @@ Program lower(Graph& graph, const Limits& limits, Parallel& parallel, const Rele
       problems.add(node, ErrorCode::kUnsupported, unknown_op(node), types_str(graph, node));
       continue;
     }
+    const int before = problems.count();
     try {
-      LoweringContext ctx(graph, node, limits, parallel, release);
+      LoweringContext ctx(graph, node, limits, parallel, release, problems);
       ProgramStep step{def->make(ctx), node.str(), all_inputs(node), node.outputs};
+      if (problems.count() > before) continue;
       for (size_t i = 0; i < node.outputs.size(); ++i)
         if (node.outputs[i] != kNoValue) graph.value(node.outputs[i]).type = ctx.output_types()[i];
       program.steps.push_back(std::move(step));
       for (int i : ctx.packed()) constants.packed(graph, node.inputs[static_cast<size_t>(i)], release);
     } catch (const Error& e) {
-      problems.add(node, e.code(), e.message(), types_str(graph, node));
+      // What is said of a node with such a subgraph follows from that one.
+      if (problems.count() == before) problems.add(node, e.code(), e.message(), types_str(graph, node));
     }
   }
-  problems.check();
+  if (problems.count() > 0) return program;
   for (ValueId id : graph.outputs)
     require(graph.value(id).type.known(), ErrorCode::kInvalidModel, "output '", graph.value(id).name,
             "' is never computed");
@@ -192,6 +218,15 @@ Program lower(Graph& graph, const Limits& limits, Parallel& parallel, const Rele
   program.inputs = graph.inputs;
   for (const Capture& c : graph.captures) program.inputs.push_back(c.inner);
   program.outputs = graph.outputs;
+  return program;
+}
+
+}  // namespace
+
+Program lower(Graph& graph, const Limits& limits, Parallel& parallel, const ReleaseConstant& release,
+              Problems problems) {
+  Program program = lower_nodes(graph, limits, parallel, release, problems);
+  problems.check();
   return program;
 }
 

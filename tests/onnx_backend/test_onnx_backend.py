@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import onnx
 import onnx.backend.test
 import pytest
 from onnx.backend.test.loader import load_model_tests
@@ -37,12 +41,65 @@ for pattern in [DOWNLOADED, RANDOM, "_cuda", *UNSUPPORTED, *(f"{name}$" for name
 globals().update(backend_test.test_cases)
 
 
-def unsupported_cases() -> list:
-    cases = load_model_tests(kind="node")
-    return [c for c in cases if any(c.name.startswith(prefix) for prefix in UNSUPPORTED)]
+CASES = load_model_tests(kind="node")
 
 
-@pytest.mark.parametrize("case", unsupported_cases(), ids=lambda c: c.name)
+def is_unsupported(case: Any) -> bool:
+    return any(case.name.startswith(prefix) for prefix in UNSUPPORTED)
+
+
+def operators(model: onnx.ModelProto) -> set[str]:
+    """All, with those of functions."""
+    return {n.op_type for nodes in (model.graph.node, *(f.node for f in model.functions)) for n in nodes}
+
+
+def compound_cases() -> list:
+    """Those of several nodes, or of functions, but what is drawn at random."""
+    return [
+        case
+        for case in CASES
+        if (len(case.model.graph.node) > 1 or case.model.functions)
+        and not is_unsupported(case)
+        and not any("Random" in op or op == "Bernoulli" for op in operators(case.model))
+    ]
+
+
+def assert_close(got: Any, want: Any) -> None:
+    """Floats within 2e-5 of the largest finite one (half precision: one unit), all else equal."""
+    if isinstance(want, list):
+        assert len(got) == len(want)
+        for g, w in zip(got, want, strict=True):
+            assert_close(g, w)
+        return
+    if want is None:
+        assert got is None
+        return
+    assert got.dtype == want.dtype
+    assert got.shape == want.shape
+    if want.dtype.kind not in "fc" or want.size == 0:
+        np.testing.assert_array_equal(got, want)
+        return
+    with np.errstate(invalid="ignore"):
+        largest = np.abs(want[np.isfinite(want)]).max(initial=0)
+    tolerance = {2: 1e-3}.get(want.dtype.itemsize, 2e-5) * float(largest)
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance)
+
+
+def test_passes_do_not_change_the_outputs_of_models_of_several_nodes():
+    cases = compound_cases()
+    assert len(cases) > 300
+    for case in cases:
+        on, off = (pyinfer.load(case.model, disable_passes=names) for names in ([], pyinfer.pass_names()))
+        for inputs, _ in case.data_sets:
+            feeds = dict(zip([spec.name for spec in on.inputs], inputs, strict=False))
+            try:
+                for got, want in zip(on.run(feeds).values(), off.run(feeds).values(), strict=True):
+                    assert_close(got, want)
+            except AssertionError as error:
+                raise AssertionError(f"{case.name}: {error}") from error
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if is_unsupported(c)], ids=lambda c: c.name)
 def test_what_is_unsupported_says_so(case):
     operator = case.model.graph.node[-1].op_type
     inputs, _ = case.data_sets[0]

@@ -155,6 +155,7 @@ def test_pad_value_takes_the_type_of_the_data():
 def test_clip_attributes(low, high, opset):
     attributes = {name: v for name, v in (("min", low), ("max", high)) if v is not None}
     check_old("Clip", [floats(4, 5)], attributes, opset=opset)
+    check_old("Clip", [np.array([np.inf, -np.inf, np.nan, 0], np.float32)], attributes, opset=opset)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])

@@ -17,6 +17,7 @@ from pyinfer._core import InvalidInput
 from pyinfer._types import Element, TensorSpec, Type
 
 Array = np.ndarray[Any, np.dtype[Any]]
+_MOST_DIMENSIONS = 64  # of NumPy's arrays
 _KIND_ORDER = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 
 
@@ -110,10 +111,16 @@ def _tensor(value: object, element: Element, where: str) -> Array:
     return _carried(array, element, where)
 
 
-def _has_mask(value: object) -> bool:
-    """Whether an array, or one in a list, has masked elements: np.asarray would drop the mask."""
+def _has_mask(value: object, depth: int = 0) -> bool:
+    """Whether an array, or one in a list, has masked elements: np.asarray would drop the mask.
+
+    What lies deeper than an array can have dimensions is np.asarray's to refuse.
+    """
     if isinstance(value, (list, tuple)):
-        return any(isinstance(item, (list, tuple, np.ma.MaskedArray)) and _has_mask(item) for item in value)
+        return depth <= _MOST_DIMENSIONS and any(
+            isinstance(item, (list, tuple, np.ma.MaskedArray)) and _has_mask(item, depth + 1)
+            for item in value
+        )
     return isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value)
 
 

@@ -79,20 +79,18 @@ def load(
         An argument is wrong: an unknown device or pass, a number of threads outside 1 to 1024. Also a
         `ValueError`.
     """
-    if device != "cpu":
+    if not isinstance(device, str) or device != "cpu":
         raise InvalidInput(f"device: expected one of 'cpu', got {device!r}")
     if limits is not None and not isinstance(limits, Limits):
         raise InvalidInput(f"limits: expected a pyinfer.Limits or None, got {type(limits).__name__}")
-    root = external_data_root
-    if root is not None and not isinstance(root, (str, bytes, os.PathLike)):
-        raise InvalidInput(f"external_data_root: expected a path or None, got {type(root).__name__}")
+    root = None if external_data_root is None else _path(external_data_root, "external_data_root")
     source, origin = _source(model)
     core = load_model(
         source,
         threads=_threads(threads),
         limits=limits,
         disabled_passes=_disabled_passes(passes, disable_passes),
-        external_data_root=None if root is None else os.fsdecode(root),
+        external_data_root=root,
     )
     return Model(core, origin)
 
@@ -116,27 +114,46 @@ def _disabled_passes(passes: Mapping[str, bool] | None, disable_passes: Iterable
     if isinstance(disable_passes, str) or not isinstance(disable_passes, Iterable):
         raise InvalidInput(f"disable_passes: expected a list of names, got {disable_passes!r}")
     by_user = os.environ.get("PYINFER_DISABLE_PASSES", "").split(",")
-    disabled = {*disable_passes, *(name.strip() for name in by_user if name.strip())}
+    disabled = [*disable_passes, *(name.strip() for name in by_user if name.strip())]
     switched = passes or {}
     known = pass_names()
     for name in (*disabled, *switched):
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise InvalidInput(f"no pass is named {name!r}; the passes are: {', '.join(known)}")
-    return sorted(disabled.union(name for name, on in switched.items() if not on))
+    for name, on in switched.items():
+        if not isinstance(on, (bool, np.bool_)):
+            raise InvalidInput(f"passes[{name!r}]: expected True or False, got {on!r}")
+    return sorted({*disabled, *(name for name, on in switched.items() if not on)})
+
+
+def _path(path: object, what: str) -> str:
+    """What the extension takes: names that are not UTF-8 have surrogates in Python, which it turns back."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise InvalidInput(f"{what}: expected a path or None, got {type(path).__name__}")
+    try:
+        name = os.fsdecode(path)
+        os.fsencode(name)
+    except (TypeError, UnicodeError) as error:
+        raise InvalidInput(
+            f"{what}: {path!r} is no file's name ({error}); pass a str that the file system can encode, or a "
+            "pathlib.Path"
+        ) from error
+    return name
 
 
 def _source(model: ModelSource) -> tuple[str | bytes, str]:
     """What the extension reads, and what to call it."""
     if isinstance(model, (str, os.PathLike)):
-        path = os.fsdecode(model)
+        path = _path(model, "model")
         return path, path
     if isinstance(model, bytes):
         return model, f"<{len(model)} bytes>"
     if isinstance(model, (bytearray, memoryview)):
         return bytes(model), f"<{len(model)} bytes>"
     serialize = getattr(model, "SerializeToString", None)
-    if serialize is None:
-        raise InvalidInput(f"model: expected a path, bytes or an onnx.ModelProto, got {type(model).__name__}")
+    if serialize is None or isinstance(model, type):
+        found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise InvalidInput(f"model: expected a path, bytes or an onnx.ModelProto, got {found}")
     try:
         data = serialize()
     except Exception as error:
@@ -144,6 +161,10 @@ def _source(model: ModelSource) -> tuple[str | bytes, str]:
             f"the {type(model).__name__} cannot be serialised ({error}); a model of 2 GB or more must be "
             "saved with external data and loaded by its path"
         ) from error
+    if not isinstance(data, bytes):
+        raise InvalidInput(
+            f"model: {type(model).__name__}.SerializeToString() gives {type(data).__name__}; expected bytes"
+        )
     return data, f"<{type(model).__name__}>"
 
 
@@ -267,7 +288,7 @@ class Model:
                 raise InvalidInput(f"outputs: expected a list of names, got {outputs!r}")
             names = [outputs] if isinstance(outputs, str) else list(outputs)
             for name in names:
-                if name not in self._output_names:
+                if not isinstance(name, str) or name not in self._output_names:
                     raise InvalidInput(f"unknown output {name!r}; the model has {self._known(self._outputs)}")
         values = self._run(inputs, names)
         return dict(zip(self._output_names if names is None else names, values, strict=True))
@@ -298,6 +319,10 @@ class Model:
         """
         checked: dict[str, list[int]] | None = None
         if shapes is not None:
+            if not isinstance(shapes, Mapping):
+                raise InvalidInput(
+                    f"expected a mapping of input names to shapes, got {type(shapes).__name__}"
+                )
             checked = {}
             for name, dims in shapes.items():
                 if name not in self._by_name:

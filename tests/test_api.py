@@ -90,6 +90,8 @@ def test_lists_and_scalars(model):
         ),
         (lambda m: m(A, B[None]), r"input 'b': expected shape \[n\], got \[1, 3\]"),
         (lambda m: m.summary({"z": [1]}), "unknown input 'z'"),
+        (lambda m: m.summary([1]), "expected a mapping of input names to shapes, got list"),
+        (lambda m: m.run({"a": A, "b": B}, [np.array([1, 2])]), "unknown output array"),
     ],
 )
 def test_wrong_calls_are_explained(model, call, reason):
@@ -149,6 +151,14 @@ def test_a_damaged_file_is_an_invalid_model(data):
         ({"disable_passes": [1]}, "no pass is named 1"),
         ({"passes": ["fold_constants"]}, "passes: expected a mapping"),
         ({"passes": {"no_such_pass": True}}, "no_such_pass"),
+        (
+            {"passes": {"fold_constants": "no"}},
+            r"passes\['fold_constants'\]: expected True or False, got 'no'",
+        ),
+        ({"passes": {"fold_constants": 0}}, "expected True or False, got 0"),
+        ({"disable_passes": [["x"]]}, r"no pass is named \['x'\]; the passes are: fold_shapes, "),
+        ({"device": np.array(["cpu", "cpu"])}, "device: expected one of 'cpu'"),
+        ({"external_data_root": "\ud800"}, "external_data_root: .* is no file's name"),
         ({"limits": {}}, "limits: expected a pyinfer.Limits or None, got dict"),
         ({"external_data_root": 5}, "external_data_root: expected a path"),
     ],
@@ -180,6 +190,67 @@ def test_a_file_name_need_not_be_utf8(tmp_path):
 def test_what_is_no_model_is_refused():
     with pytest.raises(pyinfer.InvalidInput, match="expected a path, bytes or an onnx.ModelProto, got int"):
         pyinfer.load(3)
+
+
+class NumberedPath:
+    """Breaks the promise of `__fspath__`."""
+
+    def __fspath__(self):
+        return 3
+
+
+class Serializes:
+    """Breaks the promise of `SerializeToString`."""
+
+    def SerializeToString(self):
+        return "model.onnx"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("\ud800", r"model: '\\ud800' is no file's name \(.*surrogates not allowed\); pass a str"),
+        (NumberedPath(), "model: .* is no file's name .*not int"),
+        (Serializes(), "model: Serializes.SerializeToString.* gives str; expected bytes"),
+        (onnx.ModelProto, "expected a path, bytes or an onnx.ModelProto, got the class ModelProto"),
+    ],
+    ids=["surrogate", "number", "text", "class"],
+)
+def test_sources_that_break_their_promise_are_refused(source, reason):
+    with pytest.raises(pyinfer.InvalidInput, match=reason):
+        pyinfer.load(source)
+
+
+def test_a_pass_is_switched_off_by_either_bool():
+    for off in (False, np.bool_(False)):
+        assert pyinfer.load(identity(), passes={"eliminate_identity": off}).summary()["operators"] == {
+            "Identity": 1
+        }
+    assert pyinfer.load(identity(), passes={"eliminate_identity": True}).summary()["operators"] == {}
+
+
+def test_a_list_nested_deeper_than_any_array_is_refused(model):
+    deep = 1.0
+    for _ in range(3000):
+        deep = [deep]
+    itself = []
+    itself.append(itself)
+    for value in (deep, itself):
+        with pytest.raises(pyinfer.InvalidInput, match="input 'a': list cannot be read as an array"):
+            model(value, B)
+
+
+@pytest.mark.parametrize("path", ["/proc/self/mem", "/proc/cpuinfo", "/dev/null"])
+@pytest.mark.skipif(sys.platform != "linux", reason="these files are Linux's")
+def test_what_only_looks_like_an_empty_file_is_named(path):
+    with pytest.raises(pyinfer.ModelIOError, match=f"'{path}' is not a regular file"):
+        pyinfer.load(path)
+
+
+def test_an_empty_file_is_named(tmp_path):
+    (tmp_path / "empty.onnx").touch()
+    with pytest.raises(pyinfer.ModelIOError, match=r"empty.onnx' is empty"):
+        pyinfer.load(tmp_path / "empty.onnx")
 
 
 def test_an_unknown_pass_is_refused():
@@ -229,6 +300,20 @@ def test_a_shape_that_does_not_fit_has_no_summary(model, shape):
         model.summary({"a": shape})
 
 
+@pytest.mark.parametrize("length", [2**63 - 1, 2**53])
+def test_a_shape_too_large_has_no_summary(model, length):
+    for shapes in ({"a": [length]}, {"a": [length], "b": [length]}):
+        with pytest.raises(pyinfer.LimitExceeded, match=rf"\[{length}\]"):
+            model.summary(shapes)
+
+
+def test_an_input_too_large_has_no_summary_though_nothing_is_computed():
+    with pytest.raises(pyinfer.LimitExceeded, match="too many"):
+        pyinfer.load(identity()).summary({"x": [2**61, 3]})
+    with pytest.raises(pyinfer.LimitExceeded, match="too many"):
+        pyinfer.load(identity(shape=["n"])).summary({"x": [2**62]})
+
+
 def test_summary_and_dump(model):
     summary = model.summary({"a": [4], "b": [4]})
     assert sum(summary["operators"].values()) >= 1
@@ -238,7 +323,9 @@ def test_summary_and_dump(model):
 
 
 def test_supported_operators():
-    assert ("", "Identity") in {(domain, name) for domain, name, _ in pyinfer.supported_operators()}
+    supported = pyinfer.supported_operators()
+    assert supported == sorted(set(supported))
+    assert {("", "Identity", 1), ("", "Constant", 1), ("", "Upsample", 1)} <= set(supported)
 
 
 def test_a_core_model_cannot_be_made_without_a_model():

@@ -8,8 +8,9 @@ import sys
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
-from models_for_tests import subtract
+from models_for_tests import make_model, subtract
 from pyinfer.cli import main
 
 
@@ -85,6 +86,18 @@ def test_inspect_as_json(path, capsys):
         (["run", "PATH", "--input", "a=absent.npy"], "absent.npy"),
         (["run", "PATH", "--dim", "m=3"], "unknown length 'm'"),
         (["run", "PATH", "--dim", "n=-3"], "expected a length"),
+        (["run", "PATH", "--dim", f"n={2**63}"], "expected a length of 0 to 2**63 - 1"),
+        (["run", "/proc/self/mem"], "'/proc/self/mem' is not a regular file"),
+        (["inspect", "PATH", "--shape", f"a={2**63 - 1}"], f"[{2**63 - 1}] has too many bytes"),
+        (["inspect", "PATH", "--shape", f"a={2**53}"], f"[{2**53}] would exceed max_tensor_bytes"),
+        (["inspect", "PATH", "--dim", f"n={2**63 - 1}"], "input 'a' of shape"),
+        (["inspect", "PATH", "--shape", f"a={'9' * 30}"], "expected a length of 0 to 2**63 - 1"),
+        (["inspect", "PATH", "--shape", "a=3x3"], "expected a length"),
+        (["bench", "PATH", "--shape", "c=1"], "--shape: unknown input 'c'; the model has a, b"),
+        (["bench", "PATH", "--shape", "a=1,1"], "--shape: input 'a': expected shape [n], got [1, 1]"),
+        (["bench", "PATH", "--shape", "a=x"], "--shape: expected a length"),
+        (["bench", "PATH", "--shape", "a=2", "--shape", "b=3"], "Sub"),
+        (["bench", "PATH", "--input", "a=DOUBLES"], "input 'a': expected dtype float32, got float64"),
         (["run", "PATH", "--shape", "a=1,1"], "input 'a'"),
         (["run", "PATH", "--shape", "c=1"], "unknown input 'c'"),
         (["run", "PATH", "--output", "c"], "unknown output 'c'"),
@@ -92,11 +105,24 @@ def test_inspect_as_json(path, capsys):
         (["demo", "--repeat", "0"], "--repeat"),
     ],
 )
-def test_mistakes_end_with_status_1_and_a_reason(path, capsys, arguments, reason):
+def test_mistakes_end_with_status_1_and_a_reason(path, tmp_path, capsys, arguments, reason):
+    np.save(tmp_path / "doubles.npy", np.ones(3))
+    arguments = [part.replace("DOUBLES", str(tmp_path / "doubles.npy")) for part in arguments]
     assert main([path if part == "PATH" else part for part in arguments]) == 1
     caught = capsys.readouterr()
     assert reason in caught.err
+    assert caught.err.count("\n") == 1
+    assert caught.out == ""
     assert "Traceback" not in caught.err
+
+
+def test_only_tensors_have_shapes(tmp_path, capsys):
+    items = helper.make_tensor_sequence_value_info("items", TensorProto.FLOAT, None)
+    node = helper.make_node("SequenceLength", ["items"], ["n"])
+    file = tmp_path / "sequence.onnx"
+    file.write_bytes(make_model([node], [items], [("n", TensorProto.INT64, [])]))
+    assert main(["run", str(file), "--shape", "items=3"]) == 1
+    assert "--shape: input 'items' is no tensor: items: seq(tensor(float))" in capsys.readouterr().err
 
 
 def test_a_wrong_command_line_ends_with_status_2():

@@ -72,13 +72,13 @@ def test_random_bytes_never_crash(mutate):
             changed = data.copy()
             where = rng.integers(0, len(data), rng.integers(1, 4))
             changed[where] = rng.integers(0, 256, len(where))
-            with refusing(), contextlib.suppress(TypeError):
+            with refusing():
                 model = pyinfer.load(changed.tobytes(), limits=pyinfer.Limits(max_tensor_bytes=1 << 26))
                 shapes = [[d if isinstance(d, int) else 1 for d in s.shape or ()] for s in model.inputs]
-                if all(np.prod(s, dtype=float) < 1e6 for s in shapes):
-                    model.run(
-                        {s.name: np.zeros(d, s.dtype) for s, d in zip(model.inputs, shapes, strict=True)}
-                    )
+                tensors = all("(" not in s.dtype for s in model.inputs)
+                if tensors and all(np.prod(s, dtype=float) < 1e6 for s in shapes):
+                    specs = zip(model.inputs, shapes, strict=True)
+                    model.run({s.name: np.zeros(d, s.numpy_dtype) for s, d in specs})
 
 
 FAR = [0, -1, 1 << 31, 1 << 62, (1 << 63) - 1, -(1 << 63)]

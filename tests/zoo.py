@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+import pyinfer
+
 ROOT = Path(__file__).resolve().parent.parent
 ZOO = ROOT / "benchmarks" / "zoo"
+DIMS = {"gpt2_decode": {"s53": 33, "s62": 32}}
 NAMES = sorted(path.stem for path in ZOO.glob("*.onnx"))
 
 
@@ -64,3 +67,34 @@ def random_feeds(
         else:
             feeds[info.name] = rng.integers(0, 200, shape).astype(dtype)
     return feeds
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest difference, relative to the largest value."""
+    if a.size == 0:
+        return 0
+    return float(np.abs(a.astype(np.float64) - b).max() / max(float(np.abs(b).max()), 1e-30))
+
+
+def assert_passes_agree(
+    model: onnx.ModelProto | Path,
+    feeds: dict[str, np.ndarray],
+    tolerance: float = 2e-5,
+    winograd: float = 5e-5,
+) -> None:
+    """The outputs with all passes are those without any, by the largest value of each.
+
+    `winograd` is for all of them, `tolerance` for all but choose_winograd, whose sums round more
+    (docs/architecture.md).
+    """
+    names = pyinfer.pass_names()
+    expected = pyinfer.load(model, disable_passes=names).run(feeds)
+    for off, most in (([], winograd), (["choose_winograd"], tolerance)):
+        actual = pyinfer.load(model, disable_passes=off).run(feeds)
+        assert actual.keys() == expected.keys()
+        for name, want in expected.items():
+            pairs = zip(actual[name], want, strict=True) if isinstance(want, list) else [(actual[name], want)]
+            for got, value in pairs:
+                assert got.shape == value.shape
+                assert got.dtype == value.dtype
+                assert distance(got, value) <= most, (name, off, distance(got, value))

@@ -1,6 +1,6 @@
 """Writes csrc/onnx/operator_attributes.inc: the attributes of every operator, by operator-set version.
 
-The names come from the schemas of the installed `onnx` and, for com.microsoft, `onnxruntime`.
+Names and types come from the schemas of the installed `onnx` and, for com.microsoft, `onnxruntime`.
 
 Run from the repository root: python tools/operator_attributes.py
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import textwrap
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime
@@ -17,10 +18,15 @@ from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime
 TABLE = Path(__file__).resolve().parent.parent / "csrc" / "onnx" / "operator_attributes.inc"
 WIDTH = 110
 HEADER = """\
-// Written by tools/operator_attributes.py. Domain, operator, names of its attributes: name[>=first][<end]
-// says the versions of the operator set in which a name is known.
+// Written by tools/operator_attributes.py. Domain, operator, its attributes: name:type[>=first][<end] says
+// the versions of the operator set in which a name is known with that type.
 """
-Versions = dict[int, set[str]]  # attributes by the version since which they hold
+Versions = dict[int, set[str]]  # attributes, as name:type, by the version since which they hold
+
+
+def attributes(schema: Any) -> set[str]:
+    """Of a schema, as name:type."""
+    return {f"{name}:{a.type.name.lower()}" for name, a in schema.attributes.items()}
 
 
 def schemas() -> dict[tuple[str, str], Versions]:
@@ -28,12 +34,12 @@ def schemas() -> dict[tuple[str, str], Versions]:
     found: dict[tuple[str, str], Versions] = defaultdict(dict)
     for schema in onnx.defs.get_all_schemas_with_history():
         if not schema.deprecated:
-            found[schema.domain, schema.name][schema.since_version] = set(schema.attributes)
+            found[schema.domain, schema.name][schema.since_version] = attributes(schema)
     standard = set(found)
     for schema in onnxruntime.get_all_operator_schema():
         # ONNX Runtime has operators of its own in the standard domain too.
         if schema.domain in ("", "com.microsoft") and (schema.domain, schema.name) not in standard:
-            found[schema.domain, schema.name][schema.since_version] = set(schema.attributes)
+            found[schema.domain, schema.name][schema.since_version] = attributes(schema)
     return found
 
 

@@ -34,7 +34,12 @@ std::shared_ptr<const MappedFile> MappedFile::from(FileDescriptor file, const st
   if (::fstat(file.get(), &info) != 0)
     fail(ErrorCode::kIo, "cannot stat '", path, "': ", last_system_error());
   require(S_ISREG(info.st_mode), ErrorCode::kIo, "'", path, "' is not a regular file");
-  require(info.st_size > 0, ErrorCode::kIo, "'", path, "' is empty");
+  if (info.st_size <= 0) {
+    // Files of /proc look like empty ones, but do not read like them.
+    char byte = 0;
+    const bool empty = ::pread(file.get(), &byte, 1, 0) == 0;
+    fail(ErrorCode::kIo, "'", path, empty ? "' is empty" : "' is not a regular file: it has no size");
+  }
   require(static_cast<uint64_t>(info.st_size) <= SIZE_MAX, ErrorCode::kIo, "'", path,
           "' is too large to map");
   const auto size = static_cast<size_t>(info.st_size);

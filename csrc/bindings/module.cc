@@ -3,11 +3,14 @@
 #include <pybind11/typing.h>
 
 #include <limits>
+#include <set>
+#include <tuple>
 
 #include "base/aligned.h"
 #include "base/cpu_features.h"
 #include "base/run_guard.h"
 #include "bindings/convert.h"
+#include "onnx/upgrade.h"
 #include "ops/registry.h"
 #include "passes/pipeline.h"
 #include "runtime/model.h"
@@ -387,9 +390,13 @@ of reading, of copying).)");
   m.def(
       "supported_operators",
       [] {
+        std::set<std::tuple<std::string_view, std::string_view, int>> operators;
+        for (const OpDef& def : all_ops()) operators.emplace(def.domain, def.name, def.since_version);
+        for (const auto& [domain, name] : onnx::imported_operators())
+          if (find_op(domain, name, kNewestOpset) == nullptr) operators.emplace(domain, name, 1);
         py::typing::List<py::typing::Tuple<py::str, py::str, py::int_>> list;
-        for (const OpDef& def : all_ops())
-          list.append(py::make_tuple(def.domain, def.name, def.since_version));
+        for (const auto& [domain, name, version] : operators)
+          list.append(py::make_tuple(domain, name, version));
         return list;
       },
       "All operators that can run, as (domain, name, first opset version) each.");

@@ -12,9 +12,15 @@ class Problems {
  public:
   // `inputs` is what is known of their types.
   void add(const Node& node, ErrorCode code, const std::string& reason, const std::string& inputs = {}) {
-    if (count_++ == 0 || code == ErrorCode::kUnsupported) code_ = code;
-    lines_ += join("\n  ", node.str(), " (opset ", node.version, inputs.empty() ? "" : ", inputs: ", inputs,
-                   "): ", reason);
+    list(1, code,
+         join(node.str(), " (opset ", node.version, inputs.empty() ? "" : ", inputs: ", inputs,
+              "): ", reason));
+  }
+  // Those in a subgraph of `node`, listed below it: what holds them cannot be judged, but says where they
+  // are.
+  void add(const Node& node, std::string_view subgraph, const Problems& inner) {
+    if (inner.count_ > 0)
+      list(inner.count_, inner.code_, join(node.str(), ", ", subgraph, ":", inner.lines_));
   }
   int count() const { return count_; }
   // Throws when there are any.
@@ -23,6 +29,13 @@ class Problems {
   }
 
  private:
+  void list(int count, ErrorCode code, std::string_view text) {
+    if (count_ == 0 || code == ErrorCode::kUnsupported) code_ = code;
+    count_ += count;
+    lines_ += "\n  ";
+    for (char c : text) lines_ += c == '\n' ? "\n  " : std::string(1, c);
+  }
+
   ErrorCode code_ = ErrorCode::kUnsupported;
   std::string lines_;
   int count_ = 0;

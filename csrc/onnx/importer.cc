@@ -5,6 +5,7 @@
 #include <tuple>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "base/error.h"
 #include "onnx/operator_attributes.h"
@@ -87,7 +88,7 @@ std::optional<std::vector<Dim>> parse_shape(const TypeProto& proto) {
 class Importer {
  public:
   Importer(const ModelProto& model, const DataSource& source, Problems& problems)
-      : model_(model), source_(source), problems_(problems) {
+      : model_(model), source_(source), problems_(&problems) {
     require(model.ir_version <= kNewestIrVersion, ErrorCode::kUnsupported, "the model's IR version ",
             model.ir_version, " is newer than what this version of pyinfer knows, which is ",
             kNewestIrVersion, "; save it with that ir_version, if it uses nothing newer");
@@ -106,7 +107,7 @@ class Importer {
     Graph graph;
     Scope scope{.graph = graph, .enclosing = nullptr, .names = {}, .prefix = {}};
     import_graph(model_.graph, scope);
-    upgrade(graph, problems_);
+    upgrade(graph, *problems_);
     return graph;
   }
 
@@ -276,13 +277,18 @@ class Importer {
     node.inputs = std::move(inputs);
     node.outputs = std::move(outputs);
     if (const auto refused = refusal(proto, node.version))
-      return problems_.add(node, refused->code(), refused->message());
-    const int before = problems_.count();
-    for (const AttributeProto& a : proto.attributes)
+      return problems_->add(node, refused->code(), refused->message());
+    const int before = problems_->count();
+    for (const AttributeProto& a : proto.attributes) {
+      Problems inner;
+      Problems* const outer = std::exchange(problems_, &inner);
       if (auto attribute = import_attribute(a, scope))
         node.attributes[std::string(a.name)] = std::move(*attribute);
+      problems_ = outer;
+      problems_->add(node, a.name, inner);
+    }
     // What holds such a node in a subgraph cannot be judged.
-    if (problems_.count() == before) scope.graph.nodes.push_back(std::move(node));
+    if (problems_->count() == before) scope.graph.nodes.push_back(std::move(node));
   }
 
   static std::optional<Error> refusal(const NodeProto& proto, int64_t version) {
@@ -414,7 +420,7 @@ class Importer {
 
   const ModelProto& model_;
   const DataSource& source_;
-  Problems& problems_;
+  Problems* problems_;  // of the graph that is being read
   std::unordered_map<std::string_view, int64_t> opsets_;
   std::map<FunctionKey, const FunctionProto*> functions_;
   int64_t node_count_ = 0;

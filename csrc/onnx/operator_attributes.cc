@@ -34,14 +34,15 @@ const Row* find_row(std::string_view domain, std::string_view op) {
   return it != std::end(kRows) && it->domain == domain && it->op == op ? it : nullptr;
 }
 
-// One word of a row: a name, and the versions of the operator set that know it.
+// One word of a row: a name, its type, and the versions of the operator set that know it so.
 struct Entry {
-  std::string_view name;
+  std::string_view name, type;
   int64_t first = 0, end = INT64_MAX;
 };
 
 Entry parse(std::string_view word) {
-  Entry e{word.substr(0, word.find_first_of("<>"))};
+  const size_t colon = word.find(':');
+  Entry e{word.substr(0, colon), word.substr(colon + 1, word.find_first_of("<>") - colon - 1)};
   const auto number = [&](std::string_view mark, int64_t& value) {
     if (const size_t at = word.find(mark); at != word.npos)
       std::from_chars(word.data() + at + mark.size(), word.data() + word.size(), value);
@@ -94,7 +95,8 @@ std::optional<Error> check_operator(std::string_view domain, std::string_view op
   }
   if (unknown.empty()) return std::nullopt;
   each_entry(row->attributes, [&](const Entry& e) {
-    if (version >= e.first && version < e.end) known += join(known.empty() ? "" : ", ", e.name);
+    if (version >= e.first && version < e.end)
+      known += join(known.empty() ? "" : ", ", e.name, " (", e.type, ")");
   });
   // Microsoft's operators grow without a new version.
   const ErrorCode code = domain == "com.microsoft" ? ErrorCode::kUnsupported : ErrorCode::kInvalidModel;

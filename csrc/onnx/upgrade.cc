@@ -8,22 +8,24 @@ namespace pyinfer::onnx {
 namespace {
 
 // Rules by operator; several for one operator in ascending order of `below`.
-std::vector<UpgradeRule> sorted_rules() {
-  std::vector<UpgradeRule> all;
-  for (auto part : {attribute_rules(), broadcast_rules(), neural_rules()})
-    all.insert(all.end(), part.begin(), part.end());
-  std::ranges::stable_sort(all, {}, &UpgradeRule::op);
-  return all;
+const std::vector<UpgradeRule>& upgrade_rules() {
+  static const std::vector<UpgradeRule> rules = [] {
+    std::vector<UpgradeRule> all;
+    for (auto part : {attribute_rules(), broadcast_rules(), neural_rules()})
+      all.insert(all.end(), part.begin(), part.end());
+    std::ranges::stable_sort(all, {}, &UpgradeRule::op);
+    return all;
+  }();
+  return rules;
 }
 
 void upgrade_node(GraphEdit& edit, ValueFacts& facts, NodeId n) {
-  static const std::vector<UpgradeRule> rules = sorted_rules();
   const int64_t version = edit.node(n).version;
   NodeUpgrade node(edit, facts, n);
   // A hint to share memory, of operator sets 1 to 5.
   if (version < 6) node.drop_attr("consumed_inputs");
   const auto [first, last] =
-      std::ranges::equal_range(rules, std::string_view(edit.node(n).op_type), {}, &UpgradeRule::op);
+      std::ranges::equal_range(upgrade_rules(), std::string_view(edit.node(n).op_type), {}, &UpgradeRule::op);
   for (auto rule = first; rule != last; ++rule) {
     if (version >= rule->below) continue;
     rule->rewrite(node);
@@ -69,7 +71,13 @@ void upgrade_graph(Graph& graph, bool main, Problems& problems) {
   std::vector<bool> sound;  // by node: whether its subgraphs are
   for (Node& node : graph.nodes) {
     const int before = problems.count();
-    for (Graph* g : subgraphs(node)) upgrade_graph(*g, false, problems);
+    for (const auto& [name, attribute] : node.attributes) {
+      const auto* subgraph = std::get_if<std::shared_ptr<Graph>>(&attribute.value);
+      if (subgraph == nullptr) continue;
+      Problems inner;
+      upgrade_graph(**subgraph, false, inner);
+      problems.add(node, name, inner);
+    }
     sound.push_back(problems.count() == before);
   }
   Judged judged(graph);
@@ -98,6 +106,13 @@ void upgrade_graph(Graph& graph, bool main, Problems& problems) {
 
 void upgrade(Graph& graph, Problems& problems) {
   upgrade_graph(graph, true, problems);
+}
+
+std::vector<OperatorName> imported_operators() {
+  std::vector<OperatorName> names = {{"", "Constant"}};
+  for (const UpgradeRule& rule : upgrade_rules()) names.push_back({"", rule.op});
+  for (const ContribRule& rule : contrib_rules()) names.push_back({"com.microsoft", rule.op});
+  return names;
 }
 
 }  // namespace pyinfer::onnx

@@ -43,10 +43,9 @@ void pad(NodeUpgrade& n) {
 
 void clip(NodeUpgrade& n) {
   constexpr float kMax = 3.4028234663852886e+38f;
-  const float low = n.take_float("min").value_or(-kMax), high = n.take_float("max").value_or(kMax);
-  // The defaults bound nothing, infinities aside.
-  if (low != -kMax) n.set_input(1, n.scalar_like(n.required(0), low));
-  if (high != kMax) n.set_input(2, n.scalar_like(n.required(0), high));
+  // The defaults bound infinities.
+  n.set_input(1, n.scalar_like(n.required(0), n.take_float("min").value_or(-kMax)));
+  n.set_input(2, n.scalar_like(n.required(0), n.take_float("max").value_or(kMax)));
 }
 
 void topk(NodeUpgrade& n) {

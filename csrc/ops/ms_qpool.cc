@@ -24,9 +24,9 @@ class GlobalAverage final : public Op {
     Shape y = ctx.shape(0);
     require(y.rank() >= 3, ErrorCode::kInvalidInput, "an image of shape ", y.str(),
             ", expected 3 dimensions or more");
-    require(y.count() > 0 || y[0] == 0, ErrorCode::kInvalidInput, "an image of shape ", y.str(),
-            " has no pixels");
     for (int d = 0; d < y.rank() - 2; ++d) y[d + (last_ ? 1 : 2)] = 1;
+    require(ctx.shape(0).count() > 0 || y.count() == 0, ErrorCode::kInvalidInput, "an image of shape ",
+            ctx.shape(0).str(), " has no pixels");
     ctx.output(0, y);
     ctx.flops(ctx.shape(0).count());
   }

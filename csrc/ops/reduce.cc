@@ -217,7 +217,7 @@ class Reduce final : public Op {
     return result;
   }
 
-  // n results side by side, each one chain over the reduced elements.
+  // n results side by side, each the join of chains over kReduceRows of the reduced elements.
   template <class C>
   void reduce_columns(const ReduceAxes& axes, const void* x, int64_t at, int64_t n, C* y) const {
     C buffer[kBlock];
@@ -244,10 +244,19 @@ class Reduce final : public Op {
       }
     }
     with_accumulation<C>(kind_, dtype_, [&](C init, auto map, auto join) {
+      C chain[kBlock];
       std::fill_n(y, n, init);
+      std::fill_n(chain, n, init);
+      int64_t rows = 0;
+      const auto end_chain = [&] {
+        for (int64_t i = 0; i < n; ++i) y[i] = join(y[i], std::exchange(chain[i], init));
+        rows = 0;
+      };
       each_row([&](const C* p) {
-        for (int64_t i = 0; i < n; ++i) y[i] = join(y[i], map(p[i]));
+        for (int64_t i = 0; i < n; ++i) chain[i] = join(chain[i], map(p[i]));
+        if (++rows == kReduceRows) end_chain();
       });
+      end_chain();
     });
   }
 

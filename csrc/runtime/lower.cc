@@ -75,6 +75,23 @@ class LoweredBody final : public Body {
   std::vector<ValueType> output_types_;
 };
 
+// A subgraph with nodes that cannot be run, for the step that holds it, which cannot be either.
+class RefusedBody final : public Body {
+ public:
+  explicit RefusedBody(size_t outputs) : output_types_(outputs) {}
+  const std::vector<ValueType>& output_types() const override { return output_types_; }
+  bool pure() const override { return false; }
+  std::vector<std::optional<Shape>> output_shapes(const PlanContext&) const override {
+    return std::vector<std::optional<Shape>>(output_types_.size());
+  }
+  void run(RunContext&, const std::vector<Object>&, std::vector<Object>&) const override {
+    fail(ErrorCode::kInternal, "a subgraph that was refused");
+  }
+
+ private:
+  std::vector<ValueType> output_types_;
+};
+
 // What a graph and all its subgraphs are lowered with.
 struct Lowering {
   const Limits& limits;
@@ -82,12 +99,12 @@ struct Lowering {
   const ReleaseConstant& release;
   std::shared_ptr<PackedWeights> weights;
 };
-Program lower_graph(Graph& graph, const Lowering& with, Problems problems);
+Program lower_nodes(Graph& graph, const Lowering& with, Problems& problems);
 
 class LoweringContext final : public NodeContext {
  public:
-  LoweringContext(const Graph& graph, const Node& node, const Lowering& with)
-      : NodeContext(graph, node, with.limits, with.weights), with_(with) {}
+  LoweringContext(const Graph& graph, const Node& node, const Lowering& with, Problems& problems)
+      : NodeContext(graph, node, with.limits, with.weights), with_(with), problems_(problems) {}
 
   std::unique_ptr<Body> body(std::string_view name, const std::vector<ValueType>& input_types) override {
     int first_capture = num_inputs();
@@ -104,14 +121,19 @@ class LoweringContext final : public NodeContext {
       for (size_t i = 0; i < input_types.size(); ++i)
         if (input_types[i].known()) sub.value(sub.inputs[i]).type = input_types[i];
       for (const Capture& c : sub.captures) sub.value(c.inner).type = graph_.value(c.outer).type;
-      return std::make_unique<LoweredBody>(lower_graph(sub, with_, {}), sub.inputs.size(), first_capture,
-                                           limits_, with_.parallel);
+      Problems inner;
+      Program program = lower_nodes(sub, with_, inner);
+      problems_.add(node_, name, inner);
+      if (inner.count() > 0) return std::make_unique<RefusedBody>(sub.outputs.size());
+      return std::make_unique<LoweredBody>(std::move(program), sub.inputs.size(), first_capture, limits_,
+                                           with_.parallel);
     }
     fail(ErrorCode::kInvalidModel, "subgraph '", name, "' is missing");
   }
 
  private:
   const Lowering& with_;
+  Problems& problems_;
 };
 
 // Gives back the elements of constants that all their readers hold in forms of their own.
@@ -163,7 +185,7 @@ bool inputs_known(const Graph& graph, const Node& node) {
                      [&](ValueId id) { return id == kNoValue || graph.value(id).type.known(); });
 }
 
-Program lower_graph(Graph& graph, const Lowering& with, Problems problems) {
+Program lower_nodes(Graph& graph, const Lowering& with, Problems& problems) {
   Program program;
   PackedConstants constants(graph);
   for (Node& node : graph.nodes) {
@@ -174,18 +196,21 @@ Program lower_graph(Graph& graph, const Lowering& with, Problems problems) {
       problems.add(node, ErrorCode::kUnsupported, unknown_op(node), types_str(graph, node));
       continue;
     }
+    const int before = problems.count();
     try {
-      LoweringContext ctx(graph, node, with);
+      LoweringContext ctx(graph, node, with, problems);
       ProgramStep step{def->make(ctx), node.str(), all_inputs(node), node.outputs};
+      if (problems.count() > before) continue;
       for (size_t i = 0; i < node.outputs.size(); ++i)
         if (node.outputs[i] != kNoValue) graph.value(node.outputs[i]).type = ctx.output_types()[i];
       program.steps.push_back(std::move(step));
       for (int i : ctx.packed()) constants.packed(graph, node.inputs[static_cast<size_t>(i)], with.release);
     } catch (const Error& e) {
-      problems.add(node, e.code(), e.message(), types_str(graph, node));
+      // What is said of a node with such a subgraph follows from that one.
+      if (problems.count() == before) problems.add(node, e.code(), e.message(), types_str(graph, node));
     }
   }
-  problems.check();
+  if (problems.count() > 0) return program;
   for (ValueId id : graph.outputs)
     require(graph.value(id).type.known(), ErrorCode::kInvalidModel, "output '", graph.value(id).name,
             "' is never computed");
@@ -205,7 +230,9 @@ Program lower(Graph& graph, const Limits& limits, Parallel& parallel, const Rele
               Problems problems) {
   const Lowering with{limits, parallel, release,
                       std::make_shared<PackedWeights>(limits.max_initializer_bytes)};
-  return lower_graph(graph, with, std::move(problems));
+  Program program = lower_nodes(graph, with, problems);
+  problems.check();
+  return program;
 }
 
 }  // namespace pyinfer

@@ -1,6 +1,7 @@
 #include "runtime/model.h"
 
 #include "base/mapped_file.h"
+#include "base/math.h"
 #include "onnx/external_data.h"
 #include "onnx/importer.h"
 #include "passes/pipeline.h"
@@ -145,7 +146,9 @@ std::optional<PlanSummary> Model::plan_summary(const std::map<std::string, std::
   for (const ValueSpec& spec : inputs_) {
     if (!spec.type.is_tensor()) continue;
     if (const auto it = shapes.find(spec.name); it != shapes.end()) {
-      input_shapes.emplace_back(std::span<const int64_t>(it->second));
+      const Shape& given = input_shapes.emplace_back(std::span<const int64_t>(it->second));
+      require(checked_mul(given.count(), static_cast<int64_t>(dtype_size(spec.type.dtype))).has_value(),
+              ErrorCode::kLimit, "input '", spec.name, "' of shape ", given.str(), " has too many bytes");
       continue;
     }
     if (!spec.shape) return std::nullopt;
@@ -159,8 +162,9 @@ std::optional<PlanSummary> Model::plan_summary(const std::map<std::string, std::
   std::shared_ptr<const Segment> segment;
   try {
     segment = executor_->plan(input_shapes);
-  } catch (const Error&) {
-    if (guessed) return std::nullopt;
+  } catch (const Error& e) {
+    // A length of 1 may not fit the others, but it asks for little: what is too large was given.
+    if (guessed && (e.code() != ErrorCode::kLimit || shapes.empty())) return std::nullopt;
     throw;
   }
   if (!segment->needs.empty()) return std::nullopt;

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pyinfer import InvalidInput, Model, TensorSpec
+from pyinfer._coerce import checked_shape
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -59,8 +60,8 @@ def pairs(arguments: list[str], option: str) -> dict[str, str]:
 
 
 def _length(text: str, option: str) -> int:
-    if not text.strip().isdecimal():
-        raise InvalidInput(f"{option}: expected a length of 0 or more, got {text!r}")
+    if not text.strip().isdecimal() or len(text) > 19 or int(text) >= 1 << 63:
+        raise InvalidInput(f"{option}: expected a length of 0 to 2**63 - 1, got {text!r}")
     return int(text)
 
 
@@ -86,10 +87,13 @@ def input_shapes(
     """
     given = _given_shapes(args.shape)
     dims = {name: _length(text, "--dim") for name, text in pairs(args.dim, "--dim").items()}
-    known = {spec.name for spec in model.inputs}
-    for name in given:
+    known = {spec.name: spec for spec in model.inputs}
+    for name, shape in given.items():
         if name not in known:
             raise InvalidInput(f"--shape: unknown input {name!r}; the model has {', '.join(sorted(known))}")
+        if "(" in known[name].dtype:
+            raise InvalidInput(f"--shape: input {name!r} is no tensor: {known[name]}")
+        checked_shape(shape, known[name], f"--shape: input {name!r}")
     used = {dim for spec in model.inputs for dim in spec.shape or () if isinstance(dim, str)}
     for name in dims:
         if name not in used:

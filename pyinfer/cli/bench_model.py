@@ -59,6 +59,8 @@ def execute(args: argparse.Namespace) -> int:
     settings = bench.Settings(rounds=args.rounds, cold_rounds=args.cold_rounds, tolerance=args.tolerance)
     model = pyinfer.load(args.model)
     jobs = [(batch, _inputs.feeds(model, args, batch)) for batch in batches]
+    for _, feeds in jobs:
+        model.run(feeds)  # what the model does not take is a mistake of the command line, not a finding
     del model  # its memory is not the peers' to bear
     rows = []
     for batch, feeds in jobs:

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "check.h"
 #include "kernels/kernel_table.h"
@@ -78,6 +79,7 @@ TEST(reduce_rows_every_length_and_offset) {
 TEST(reduce_columns_every_width_and_offset) {
   for (int64_t inner = 2; inner <= 34; ++inner) check_reduce(2, 5, inner, inner % 3);
   for (int64_t inner : {63, 64, 65, 80, 129, 200}) check_reduce(2, 7, inner, 1);
+  for (int64_t rows : {63, 64, 65, 129}) check_reduce(1, rows, 70, 0);
   check_reduce(2, 0, 20, 0);
   check_reduce(0, 4, 20, 0);
   check_reduce(3, 1, 17, 2);
@@ -97,12 +99,15 @@ TEST(reduce_sum_follows_the_lanes_and_the_tree) {
       CHECK_EQ(y, lane[0]);
     }
     const std::vector<float> columns = random_floats(n * 3, 6);
-    float chain = 0;
-    for (int64_t i = 0; i < n; ++i) chain += columns[static_cast<size_t>(i * 3 + 1)];
+    float sum = 0, chain = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      chain += columns[static_cast<size_t>(i * 3 + 1)];
+      if ((i + 1) % kReduceRows == 0 || i + 1 == n) sum += std::exchange(chain, 0.0f);
+    }
     for (Isa isa : available_isas()) {
       float y[3];
       kernel_table(isa).reduce.reduce(ReduceKind::kSum, {columns.data(), n, 3}, y, 0, 3);
-      CHECK_EQ(y[1], chain);
+      CHECK_EQ(y[1], sum);
     }
   }
 }

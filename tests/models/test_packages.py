@@ -18,7 +18,7 @@ import pytest
 
 import pyinfer
 from sentence_encoder import read_safetensors, sentence_encoder
-from zoo import package_files, random_feeds
+from zoo import assert_passes_agree, package_files, random_feeds
 
 RAPIDOCR_SHAPES = {"det": (1, 3, 320, 416), "rec": (2, 3, 48, 320), "cls": (3, 3, 48, 192)}
 
@@ -38,32 +38,27 @@ def assert_agrees(path: Path, feeds: dict[str, np.ndarray], tolerance: float = 1
         np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("kind", ["det", "rec", "cls"])
-def test_rapidocr(kind):
+def rapidocr(kind: str) -> tuple[Path, dict[str, np.ndarray]]:
     path = needs(package_files("rapidocr", f"models/*_{kind}_*.onnx"), "rapidocr")[0]
     name = pyinfer.load(path).inputs[0].name
-    x = np.random.default_rng(1).uniform(-1, 1, RAPIDOCR_SHAPES[kind]).astype(np.float32)
-    assert_agrees(path, {name: x})
+    return path, {name: np.random.default_rng(1).uniform(-1, 1, RAPIDOCR_SHAPES[kind]).astype(np.float32)}
+
+
+@pytest.mark.parametrize("kind", RAPIDOCR_SHAPES)
+def test_rapidocr(kind):
+    path, feeds = rapidocr(kind)
+    assert_agrees(path, feeds)
+    assert_passes_agree(path, feeds)
 
 
 def test_magika():
     path = needs(package_files("magika", "models/standard*/model.onnx"), "magika")[0]
     feeds = random_feeds(path, {"batch": 2})
     assert_agrees(path, feeds)
+    assert_passes_agree(path, feeds)
 
 
-@pytest.mark.parametrize(
-    "file",
-    [
-        "silero_vad.onnx",
-        "silero_vad_16k_op15.onnx",
-        "silero_vad_16k_sequence.onnx",
-        "silero_vad_half.onnx",
-        "silero_vad_op18_ifless.onnx",
-        "silero_vad_openvino_16k.onnx",
-    ],
-)
-def test_silero_vad(file):
+def silero_vad(file: str) -> tuple[Path, dict[str, np.ndarray]]:
     path = needs(package_files("silero_vad", f"data/{file}"), "silero-vad")[0]
     rng = np.random.default_rng(2)
     proto = onnx.load(path)
@@ -80,8 +75,24 @@ def test_silero_vad(file):
             feeds[info.name] = (0.1 * rng.standard_normal([1] * (len(dims) - 1) + [length])).astype(
                 np.float32
             )
-    tolerance = 2e-3 if "half" in file else 1e-4
-    assert_agrees(path, feeds, tolerance)
+    return path, feeds
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "silero_vad.onnx",
+        "silero_vad_16k_op15.onnx",
+        "silero_vad_16k_sequence.onnx",
+        "silero_vad_half.onnx",
+        "silero_vad_op18_ifless.onnx",
+        "silero_vad_openvino_16k.onnx",
+    ],
+)
+def test_silero_vad(file):
+    path, feeds = silero_vad(file)
+    assert_agrees(path, feeds, 2e-3 if "half" in file else 1e-4)
+    assert_passes_agree(path, feeds)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +113,7 @@ def test_sentence_encoder(encoder):
         feeds = {"input_ids": rng.integers(999, 29000, (batch, length)), "attention_mask": mask}
         expected = session.run(None, feeds)[0]
         np.testing.assert_allclose(model.run(feeds)["embedding"], expected, rtol=0, atol=3e-6)
+    assert_passes_agree(encoder, feeds)
 
 
 def test_a_sentence_has_the_same_bits_in_every_batch(encoder):

@@ -171,6 +171,22 @@ def test_winograd(x_shape: Any, outputs: int, pads: Any, dtype: Any) -> None:
         assert results[0] != results[1]  # else nothing was computed another way
 
 
+@pytest.mark.parametrize("channels,size", [(64, 56), (256, 14), (512, 28)])
+def test_winograd_rounds_as_little_as_the_documentation_says(channels: int, size: int) -> None:
+    """Elements normally distributed: docs/architecture.md, "Same bits"."""
+    rng = np.random.default_rng(channels)
+    x, w = (
+        rng.standard_normal(s).astype(np.float32)
+        for s in [(1, channels, size, size), (channels, channels, 3, 3)]
+    )
+    shown = rng.integers(0, channels, 8)
+    want = conv(x, w[shown], (1, 1), (1, 1, 1, 1), (1, 1), 1)
+    model = node_model("Conv", [x, w], {"pads": [1, 1, 1, 1]}, constant=(1,))
+    for off, most in (((), 1e-5), (("choose_winograd",), 1e-6)):
+        y = pyinfer.load(model, disable_passes=off)(x)[:, shown]
+        assert np.abs(y - want).max() <= most * np.abs(want).max()
+
+
 def test_winograd_on_changing_sizes() -> None:
     """One model whose sizes call for one algorithm after another gives what a model of each size gives."""
     x, w = rand(7, np.float32, (1, 64, 40, 40), (64, 64, 3, 3))

@@ -223,3 +223,18 @@ def test_same_bits_for_every_batch(op, axis):
         one = [x[n : n + 1], *inputs[1:]]
         alone = run(node_model(op, one, attributes), one)[0]
         assert_same(alone, whole[n : n + 1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2", "ReduceLogSumExp"])
+@pytest.mark.parametrize("axes", [(1, 2), (0, 2)])
+def test_long_reductions_over_outer_axes_round_as_little_as_those_over_inner_ones(op, axes):
+    # One chain of float32 additions over 2 ** 14 rows of values of one sign would be off by 1e-5 to 1e-4.
+    x = (
+        np.random.default_rng(8)
+        .uniform(0.5, 1.5, (128, 128, 128, 3))
+        .astype(np.float32)[: 1 if 0 not in axes else None]
+    )
+    model = node_model(op, [x, np.array(axes)], {"keepdims": 0}, constant=(1,))
+    got = run(model, [x, np.array(axes)], (1,))[0]
+    want = REFERENCES[op](x.astype(np.float64), axis=axes)
+    np.testing.assert_allclose(got, want, rtol=1e-6)

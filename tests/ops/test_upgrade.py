@@ -108,12 +108,15 @@ def test_softmax_of_unknown_rank():
         "ReduceProd",
         "ReduceL1",
         "ReduceL2",
+        "ReduceLogSum",
         "ReduceLogSumExp",
+        "ReduceSumSquare",
     ],
 )
 def test_reduce_axes(op, axes, keepdims, opset):
     attributes = {"keepdims": keepdims} | ({} if axes is None else {"axes": axes})
-    check_old(op, [floats(2, 3, 1, 4)], attributes, opset=opset)
+    x = floats(2, 3, 1, 4)
+    check_old(op, [np.abs(x) if op == "ReduceLogSum" else x], attributes, opset=opset)
 
 
 @pytest.mark.parametrize("opset", [13, 17])
@@ -152,6 +155,7 @@ def test_pad_value_takes_the_type_of_the_data():
 def test_clip_attributes(low, high, opset):
     attributes = {name: v for name, v in (("min", low), ("max", high)) if v is not None}
     check_old("Clip", [floats(4, 5)], attributes, opset=opset)
+    check_old("Clip", [np.array([np.inf, -np.inf, np.nan, 0], np.float32)], attributes, opset=opset)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
@@ -283,6 +287,24 @@ def test_explicit_broadcast_of_comparison_and_logic():
     check_numpy("And", [p, q], {"broadcast": 1, "axis": 1}, opset=6, expected=p & q[:, None])
 
 
+@pytest.mark.parametrize(
+    ("op", "apply"), [("Equal", np.equal), ("Less", np.less), ("Or", np.logical_or), ("Xor", np.logical_xor)]
+)
+@pytest.mark.parametrize("axis", [0, 1, None])
+def test_explicit_broadcast_of_other_operators(op, apply, axis):
+    shape = (3,) if axis == 1 else (2,) if axis == 0 else (4,)
+    a, b = RNG.integers(0, 2, (2, 3, 4)), RNG.integers(0, 2, shape)
+    a, b = (x.astype(np.float32 if op == "Less" else bool) for x in (a, b))
+    wide = b.reshape(b.shape + (1,) * (0 if axis is None else 2 - axis))
+    attributes = {"broadcast": 1} | ({} if axis is None else {"axis": axis})
+    check_numpy(op, [a, b], attributes, opset=6, expected=apply(a, wide))
+
+
+def test_explicit_broadcast_of_pow():
+    a, b = np.abs(floats(2, 3, 4)), floats(3)
+    check_numpy("Pow", [a, b], {"broadcast": 1, "axis": 1}, opset=6, expected=a ** b[:, None])
+
+
 def test_explicit_broadcast_past_the_end_is_rejected():
     with pytest.raises(pyinfer.InvalidModel, match="axis"):
         pyinfer.load(node_model("Add", [floats(2, 3), floats(3, 4)], {"broadcast": 1, "axis": 1}, opset=6))
@@ -348,6 +370,55 @@ def test_lp_pool_had_a_float_exponent():
     x = floats(1, 2, 3, 4)
     expected = np.sqrt((x.astype(np.float64) ** 2).sum((2, 3), keepdims=True)).astype(np.float32)
     check_numpy("GlobalLpPool", [x], {"p": 2.0}, opset=1, expected=expected)
+
+
+def test_lp_pool_of_windows_had_a_float_exponent():
+    x = floats(1, 2, 4, 6)
+    windows = np.abs(x.reshape(1, 2, 2, 2, 3, 2).astype(np.float64)) ** 3
+    expected = (windows.sum((3, 5)) ** (1 / 3)).astype(np.float32)
+    attributes = {"p": 3.0, "kernel_shape": [2, 2], "strides": [2, 2]}
+    check_numpy("LpPool", [x], attributes, opset=1, expected=expected)
+    with pytest.raises(pyinfer.UnsupportedModel, match="'p' = 2.5.* is no integer"):
+        pyinfer.load(node_model("LpPool", [x], attributes | {"p": 2.5}, opset=1))
+
+
+def test_split_sizes_were_an_input_of_floats():
+    x, sizes = floats(2, 5), np.array([2, 3], np.float32)
+    for constant in ((), (1,)):
+        model = node_model("Split", [x, sizes], {"axis": 1}, opset=1, outputs=2, constant=constant)
+        left, right = run(model, [x, sizes], constant)
+        np.testing.assert_array_equal(left, x[:, :2])
+        np.testing.assert_array_equal(right, x[:, 2:])
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+def test_upsample_had_a_scale_per_side(mode):
+    x = floats(1, 2, 3, 4)
+    model = old_model("Upsample", [x], {"mode": mode.replace("bi", ""), "scales": [1.0, 1.0, 2.0, 3.0]}, 7)
+    (want,) = ort_run(model, {"x0": x})
+    attributes = {"mode": mode, "height_scale": 2.0, "width_scale": 3.0}
+    check_numpy("Upsample", [x], attributes, opset=1, expected=want)
+
+
+@pytest.mark.parametrize(("op", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_recurrent_operators_had_output_sequence(op, gates, direction):
+    size, directions = 3, 2 if direction == "bidirectional" else 1
+    x, w = floats(4, 2, 5), floats(directions, gates * size, 5)
+    inputs = [x, w, floats(directions, gates * size, size), floats(directions, 2 * gates * size)]
+    attributes = {"hidden_size": size, "direction": direction}
+    want = ort_run(old_model(op, inputs, attributes, 7, 2), {f"x{i}": v for i, v in enumerate(inputs)})
+    for opset in (1, 3, 6):
+        got = run(node_model(op, inputs, attributes | {"output_sequence": 1}, opset=opset, outputs=2), inputs)
+        for g, expected in zip(got, want, strict=True):
+            assert_same(g, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_first_gru_spelt_its_default_wrongly():
+    inputs = [floats(4, 2, 5), floats(1, 9, 5), floats(1, 9, 3)]
+    want = run(node_model("GRU", inputs, {"hidden_size": 3}, opset=7), inputs)
+    got = run(node_model("GRU", inputs, {"hidden_size": 3, "direction": "foward"}, opset=1), inputs)
+    np.testing.assert_array_equal(got[0], want[0])
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])

@@ -7,36 +7,42 @@
 namespace pyinfer {
 namespace {
 
-// How a kind accumulates. `join` takes what is there and the next element; `tree` joins the lanes. A lane
-// that no element reaches keeps `identity`.
+// How a kind accumulates. `join` takes what is there and the next element, `merge` two accumulations; `tree`
+// joins the lanes. A lane that no element reaches keeps `identity`.
 struct SumLanes {
   static constexpr float kIdentity = 0.0f;
   static F32 join(F32 a, F32 x) { return a + x; }
+  static F32 merge(F32 a, F32 b) { return a + b; }
   static float tree(F32 a) { return reduce_add(a); }
 };
 struct SquareLanes {
   static constexpr float kIdentity = 0.0f;
   static F32 join(F32 a, F32 x) { return fma(x, x, a); }
+  static F32 merge(F32 a, F32 b) { return a + b; }
   static float tree(F32 a) { return reduce_add(a); }
 };
 struct AbsLanes {
   static constexpr float kIdentity = 0.0f;
   static F32 join(F32 a, F32 x) { return a + abs(x); }
+  static F32 merge(F32 a, F32 b) { return a + b; }
   static float tree(F32 a) { return reduce_add(a); }
 };
 struct ProductLanes {
   static constexpr float kIdentity = 1.0f;
   static F32 join(F32 a, F32 x) { return a * x; }
+  static F32 merge(F32 a, F32 b) { return a * b; }
   static float tree(F32 a) { return reduce_mul(a); }
 };
 struct MaxLanes {
   static constexpr float kIdentity = -kInfinity;
   static F32 join(F32 a, F32 x) { return max(a, x); }
+  static F32 merge(F32 a, F32 b) { return max(a, b); }
   static float tree(F32 a) { return reduce_max(a); }
 };
 struct MinLanes {
   static constexpr float kIdentity = kInfinity;
   static F32 join(F32 a, F32 x) { return min(a, x); }
+  static F32 merge(F32 a, F32 b) { return min(a, b); }
   static float tree(F32 a) { return reduce_min(a); }
 };
 // sum exp(x - shift); `shift` lies in each lane.
@@ -44,6 +50,7 @@ struct ExpLanes {
   static constexpr float kIdentity = 0.0f;
   F32 shift;
   F32 join(F32 a, F32 x) const { return a + exp_flush(x - shift); }
+  static F32 merge(F32 a, F32 b) { return a + b; }
   static float tree(F32 a) { return reduce_add(a); }
 };
 
@@ -67,9 +74,16 @@ inline float fold_row(const float* x, int64_t n, const Lanes& lanes = {}) {
 template <int kVectors, class Lanes, class LoadAt>
 inline void fold_columns(F32* a, const float* x, int64_t rows, int64_t stride, const Lanes* lanes,
                          LoadAt load_at) {
-  for (int64_t r = 0; r < rows; ++r, x += stride) {
+  for (int k = 0; k < kVectors; ++k) a[k] = splat(Lanes::kIdentity);
+  for (int64_t first = 0; first < rows; first += kReduceRows) {
+    F32 chain[kVectors];
+    for (F32& c : chain) c = splat(Lanes::kIdentity);
+    const int64_t last = first + kReduceRows < rows ? first + kReduceRows : rows;
+    for (int64_t r = first; r < last; ++r, x += stride) {
 #pragma GCC unroll 4
-    for (int k = 0; k < kVectors; ++k) a[k] = lanes[k].join(a[k], load_at(x + 16 * k));
+      for (int k = 0; k < kVectors; ++k) chain[k] = lanes[k].join(chain[k], load_at(x + 16 * k));
+    }
+    for (int k = 0; k < kVectors; ++k) a[k] = Lanes::merge(a[k], chain[k]);
   }
 }
 
@@ -119,13 +133,13 @@ void reduce_columns(ReduceKind kind, const float* x, int64_t rows, int64_t strid
   };
   const auto fold = [&](auto lanes) {
     decltype(lanes) each[kVectors];
-    for (int k = 0; k < kVectors; ++k) a[k] = splat(decltype(lanes)::kIdentity), each[k] = lanes;
+    for (auto& l : each) l = lanes;
     fold_columns<kVectors>(a, x, rows, stride, each, load_at);
   };
   if (kind == ReduceKind::kLogSumExp) {
     fold(MaxLanes{});
     ExpLanes shifted[kVectors];
-    for (int k = 0; k < kVectors; ++k) shifted[k].shift = a[k], a[k] = zero_f32();
+    for (int k = 0; k < kVectors; ++k) shifted[k].shift = a[k];
     fold_columns<kVectors>(a, x, rows, stride, shifted, load_at);
     for (int k = 0; k < kVectors; ++k) a[k] = finish_log_sum_exp(shifted[k].shift, a[k]);
   } else {

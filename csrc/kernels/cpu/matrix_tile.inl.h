@@ -147,19 +147,23 @@ inline void matrix_group(const MatrixTile& t, int64_t group, int columns) {
       }
     }
   }
-  // The costlier activations take a second pass over the tile, which is still in the first cache.
-  if (t.finish && e.activation > Activation::kClip) {
-    activate_rows(t.c + first, t.ldc, R, 16 * (P - 1) + columns, e);
-  }
+}
+
+// The costlier activations take a second pass over the tile, which is still in the first cache.
+inline void activate_tile(const MatrixTile& t, int rows, int64_t columns) {
+  if (t.finish && t.epilogue->activation > Activation::kClip)
+    activate_rows(t.c, t.ldc, rows, columns, *t.epilogue);
 }
 
 template <int R, int P>
 void matrix_tile(const MatrixTile& t) {
   for (int64_t g = 0; g < t.groups; ++g) matrix_group<R, P, false>(t, g, g + 1 < t.groups ? 16 : t.columns);
+  activate_tile(t, R, 16 * (P * t.groups - 1) + t.columns);
 }
 template <int R>
 void half_matrix_tile(const MatrixTile& t) {
   matrix_group<R, 1, true>(t, 0, t.columns);
+  activate_tile(t, R, t.columns);
 }
 
 using MatrixTileFn = void (*)(const MatrixTile&);

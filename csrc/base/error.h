@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -32,47 +33,53 @@ class Error : public std::exception {
 };
 
 namespace detail {
-inline void append(std::string& out, std::string_view s) {
-  out += s;
-}
-inline void append(std::string& out, const std::string& s) {
-  out += s;
-}
-inline void append(std::string& out, const char* s) {
-  out += s;
-}
-inline void append(std::string& out, char c) {
-  out += c;
-}
-inline void append(std::string& out, bool b) {
-  out += b ? "true" : "false";
-}
-template <class T>
-requires std::is_arithmetic_v<T>
-void append(std::string& out, T v) {
-  out += std::to_string(v);
-}
+// One of the arguments below, without its type: what they are put together by is compiled once, not for each
+// combination of types and lengths of literals.
+class Part {
+ public:
+  Part(std::string_view s) : text_(s) {}
+  Part(const std::string& s) : text_(s) {}
+  Part(const char* s) : text_(s) {}
+  Part(const char& c) : text_(&c, 1) {}
+  Part(bool b) : text_(b ? "true" : "false") {}
+  template <class T>
+  requires std::is_integral_v<T> Part(T v)
+      : kind_(std::is_signed_v<T> ? Kind::kSigned : Kind::kUnsigned), integer_(static_cast<uint64_t>(v)) {}
+  Part(double v) : kind_(Kind::kReal), real_(v) {}
+
+  void append_to(std::string& out) const;
+
+ private:
+  enum class Kind : uint8_t { kText, kSigned, kUnsigned, kReal };
+  Kind kind_ = Kind::kText;
+  union {
+    std::string_view text_;
+    uint64_t integer_;
+    double real_;
+  };
+};
+
+std::string join_parts(std::initializer_list<Part> parts);
+[[noreturn]] void fail_with(ErrorCode code, std::initializer_list<Part> parts);
 }  // namespace detail
 
 // Joins its arguments (strings, numbers) into one message.
 template <class... Args>
-std::string join(const Args&... args) {
-  std::string out;
-  (detail::append(out, args), ...);
-  return out;
+inline std::string join(const Args&... args) {
+  return detail::join_parts({detail::Part(args)...});
 }
 
 // Throws an Error whose message is its arguments joined.
 template <class... Args>
-[[noreturn]] void fail(ErrorCode code, const Args&... args) {
-  throw Error(code, join(args...));
+[[noreturn]] inline void fail(ErrorCode code, const Args&... args) {
+  detail::fail_with(code, {detail::Part(args)...});
 }
 
 // Throws unless `ok`. The message is only built on failure, so its arguments must be cheap to evaluate.
 template <class... Args>
 inline void require(bool ok, ErrorCode code, const Args&... args) {
   if (!ok) [[unlikely]]
-    fail(code, args...);
+    detail::fail_with(code, {detail::Part(args)...});
 }
 
 }  // namespace pyinfer

@@ -1,5 +1,7 @@
 #include "bindings/convert.h"
 
+#include <pybind11/numpy.h>
+
 #include <complex>
 
 #include "base/error.h"

@@ -1,8 +1,7 @@
 // Python values to Objects and back. Call with the GIL held.
 #pragma once
 
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
+#include <pybind11/pytypes.h>
 
 #include "tensor/object.h"
 

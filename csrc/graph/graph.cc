@@ -126,4 +126,9 @@ std::string dump(const Graph& graph) {
   return out;
 }
 
+ValueId Graph::add_value(Value value) {
+  values.push_back(std::move(value));
+  return static_cast<ValueId>(values.size() - 1);
+}
+
 }  // namespace pyinfer

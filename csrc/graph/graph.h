@@ -68,10 +68,7 @@ class Graph {
   std::vector<ValueId> outputs;
   std::vector<Capture> captures;  // subgraphs only
 
-  ValueId add_value(Value value) {
-    values.push_back(std::move(value));
-    return static_cast<ValueId>(values.size() - 1);
-  }
+  ValueId add_value(Value value);
   Value& value(ValueId id) { return values[static_cast<size_t>(id)]; }
   const Value& value(ValueId id) const { return values[static_cast<size_t>(id)]; }
   bool is_constant(ValueId id) const { return id != kNoValue && !value(id).constant.empty(); }

@@ -124,4 +124,29 @@ void NodeContext::output(int i, const ValueType& type) {
     output_types_[static_cast<size_t>(i)] = type;
 }
 
+NodeContext::NodeContext(const Graph& graph, const Node& node, const Limits& limits,
+                         std::shared_ptr<PackedWeights> weights)
+    : graph_(graph),
+      node_(node),
+      limits_(limits),
+      weights_(std::move(weights)),
+      output_types_(node.outputs.size()) {}
+
+NodeContext::~NodeContext() = default;
+
+void NodeContext::packed(int i) {
+  packed_.push_back(i);
+}
+
+PackedWeights::Packed NodeContext::pack(int i, std::string_view layout, int64_t bytes,
+                                        FunctionRef<void(std::byte*)> fill) {
+  const Tensor* source = constant(i);
+  packed(i);
+  return weights_->get({&source, 1}, layout, bytes, fill);
+}
+
+bool NodeContext::has_attr(std::string_view name) const {
+  return node_.attributes.find(name) != node_.attributes.end();
+}
+
 }  // namespace pyinfer

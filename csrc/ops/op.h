@@ -52,14 +52,9 @@ class Body {
 // A node at load, as its factory sees it.
 class NodeContext {
  public:
-  virtual ~NodeContext() = default;
+  virtual ~NodeContext();
   NodeContext(const Graph& graph, const Node& node, const Limits& limits,
-              std::shared_ptr<PackedWeights> weights)
-      : graph_(graph),
-        node_(node),
-        limits_(limits),
-        weights_(std::move(weights)),
-        output_types_(node.outputs.size()) {}
+              std::shared_ptr<PackedWeights> weights);
 
   const Node& node() const { return node_; }
   const Limits& limits() const { return limits_; }
@@ -79,14 +74,10 @@ class NodeContext {
   const std::shared_ptr<PackedWeights>& packed_weights() const { return weights_; }
   // Constant input i in a form of the operator's own; see PackedWeights::get.
   PackedWeights::Packed pack(int i, std::string_view layout, int64_t bytes,
-                             FunctionRef<void(std::byte*)> fill) {
-    const Tensor* source = constant(i);
-    packed(i);
-    return weights_->get({&source, 1}, layout, bytes, fill);
-  }
+                             FunctionRef<void(std::byte*)> fill);
   // Says that the operator holds what it needs of constant input i in a form of its own, so that no later
   // call reads the input's elements: once all its readers have said so, their memory is given back.
-  void packed(int i) { packed_.push_back(i); }
+  void packed(int i);
   const std::vector<int>& packed() const { return packed_; }
   // The declared shape of an input, when the file has it; a constant's own.
   const std::optional<std::vector<Dim>>& declared_shape(int i) const;
@@ -98,7 +89,7 @@ class NodeContext {
   void expect_same_dtype(int i, int j) const;
 
   // Attributes. The first form of each requires the attribute; the second has a default.
-  bool has_attr(std::string_view name) const { return node_.attributes.find(name) != node_.attributes.end(); }
+  bool has_attr(std::string_view name) const;
   int64_t attr_int(std::string_view name) const;
   int64_t attr_int(std::string_view name, int64_t otherwise) const;
   float attr_float(std::string_view name) const;

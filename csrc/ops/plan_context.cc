@@ -31,4 +31,22 @@ void PlanContext::output_view(int i, int input, const Shape& shape) {
   shares_.push_back({i, input, true});
 }
 
+PlanContext::PlanContext(std::span<const PlanValue* const> inputs, std::span<const ValueType> outputs,
+                         const Limits& limits, int workers)
+    : inputs_(inputs),
+      outputs_(outputs.size()),
+      declared_(outputs.size(), false),
+      limits_(limits),
+      workers_(workers) {
+  for (size_t i = 0; i < outputs.size(); ++i) outputs_[i].type = outputs[i];
+}
+
+std::vector<int64_t> PlanContext::require_int64s(int i) const {
+  return to_int64s(require_value(i).view());
+}
+
+void PlanContext::reuse(int i, int input) {
+  shares_.push_back({i, input, false});
+}
+
 }  // namespace pyinfer

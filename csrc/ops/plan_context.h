@@ -39,14 +39,7 @@ class PlanContext {
   };
 
   PlanContext(std::span<const PlanValue* const> inputs, std::span<const ValueType> outputs,
-              const Limits& limits, int workers)
-      : inputs_(inputs),
-        outputs_(outputs.size()),
-        declared_(outputs.size(), false),
-        limits_(limits),
-        workers_(workers) {
-    for (size_t i = 0; i < outputs.size(); ++i) outputs_[i].type = outputs[i];
-  }
+              const Limits& limits, int workers);
 
   int num_inputs() const { return static_cast<int>(inputs_.size()); }
   int num_outputs() const { return static_cast<int>(outputs_.size()); }
@@ -68,7 +61,7 @@ class PlanContext {
     if (at(i).value.empty()) throw Cut{i, true};
     return at(i).value;
   }
-  std::vector<int64_t> require_int64s(int i) const { return to_int64s(require_value(i).view()); }
+  std::vector<int64_t> require_int64s(int i) const;
 
   bool wants(int i) const { return i < num_outputs() && outputs_[static_cast<size_t>(i)].type.known(); }
   // Output i has this shape. Every output is declared by exactly one of the next four.
@@ -81,7 +74,7 @@ class PlanContext {
   void output_view(int i, int input, const Shape& shape);
 
   // Output i may overwrite input `input` where nobody else reads that. Same number of bytes.
-  void reuse(int i, int input) { shares_.push_back({i, input, false}); }
+  void reuse(int i, int input);
   // Bytes of scratch memory that run gets, aligned to a cache line.
   void scratch(int64_t bytes) { scratch_ = bytes; }
   // Floating-point operations of one run, for reports; a fused multiply-add is two.

@@ -12,4 +12,18 @@ std::string ValueType::str() const {
   return s;
 }
 
+Object Object::of(Tensor t) {
+  Object o;
+  o.kind = Kind::kTensor;
+  o.tensor = std::move(t);
+  return o;
+}
+
+Object Object::sequence(std::vector<Object> items) {
+  Object o;
+  o.kind = Kind::kSequence;
+  o.items = std::move(items);
+  return o;
+}
+
 }  // namespace pyinfer

@@ -30,18 +30,8 @@ struct Object {
   Tensor tensor;
   std::vector<Object> items;  // a sequence's elements; a map's {keys, values}, both 1-D tensors
 
-  static Object of(Tensor t) {
-    Object o;
-    o.kind = Kind::kTensor;
-    o.tensor = std::move(t);
-    return o;
-  }
-  static Object sequence(std::vector<Object> items) {
-    Object o;
-    o.kind = Kind::kSequence;
-    o.items = std::move(items);
-    return o;
-  }
+  static Object of(Tensor t);
+  static Object sequence(std::vector<Object> items);
 };
 
 }  // namespace pyinfer

@@ -186,38 +186,39 @@ BinaryFns binary_f32(BinaryKind kind) {
 }
 
 // Half precision: both operands to float32, the float32 loop, and back unless the result is bool.
-template <class H, BinaryKind kKind>
-struct HalfLoops {
-  static constexpr int64_t kBlock = 256;
-  static constexpr bool kBool = kKind >= BinaryKind::kEqual && kKind <= BinaryKind::kGreaterOrEqual;
-
-  static void run(const H* a, bool a_is_scalar, const H* b, bool b_is_scalar, void* y, int64_t n) {
-    const BinaryFns f = binary_f32(kKind);
-    const BinaryFn loop = a_is_scalar ? f.scalar_vector : b_is_scalar ? f.vector_scalar : f.vector_vector;
-    float fa[kBlock], fb[kBlock];
-    if (a_is_scalar) convert_run(a, fa, 1);
-    if (b_is_scalar) convert_run(b, fb, 1);
-    for (int64_t i = 0; i < n; i += kBlock) {
-      const int64_t m = n - i < kBlock ? n - i : kBlock;
-      if (!a_is_scalar) convert_run(a + i, fa, m);
-      if (!b_is_scalar) convert_run(b + i, fb, m);
-      if constexpr (kBool) {
-        loop(fa, fb, static_cast<bool*>(y) + i, m);
-      } else {
-        float fy[kBlock];
-        loop(fa, fb, fy, m);
-        convert_run(fy, static_cast<H*>(y) + i, m);
-      }
+template <class H>
+[[gnu::noinline]] void half_loop(BinaryKind kind, const void* a, bool a_is_scalar, const void* b,
+                                 bool b_is_scalar, void* y, int64_t n) {
+  constexpr int64_t kBlock = 256;
+  const BinaryFns f = binary_f32(kind);
+  const BinaryFn loop = a_is_scalar ? f.scalar_vector : b_is_scalar ? f.vector_scalar : f.vector_vector;
+  const bool is_bool = kind >= BinaryKind::kEqual && kind <= BinaryKind::kGreaterOrEqual;
+  const H *p = static_cast<const H*>(a), *q = static_cast<const H*>(b);
+  float fa[kBlock], fb[kBlock], fy[kBlock];
+  if (a_is_scalar) convert_run(p, fa, 1);
+  if (b_is_scalar) convert_run(q, fb, 1);
+  for (int64_t i = 0; i < n; i += kBlock) {
+    const int64_t m = n - i < kBlock ? n - i : kBlock;
+    if (!a_is_scalar) convert_run(p + i, fa, m);
+    if (!b_is_scalar) convert_run(q + i, fb, m);
+    if (is_bool) {
+      loop(fa, fb, static_cast<bool*>(y) + i, m);
+    } else {
+      loop(fa, fb, fy, m);
+      convert_run(fy, static_cast<H*>(y) + i, m);
     }
   }
+}
+template <class H, BinaryKind kKind>
+struct HalfLoops {
   static void vv(const void* a, const void* b, void* y, int64_t n) {
-    run(static_cast<const H*>(a), false, static_cast<const H*>(b), false, y, n);
+    half_loop<H>(kKind, a, false, b, false, y, n);
   }
   static void vs(const void* a, const void* b, void* y, int64_t n) {
-    run(static_cast<const H*>(a), false, static_cast<const H*>(b), true, y, n);
+    half_loop<H>(kKind, a, false, b, true, y, n);
   }
   static void sv(const void* a, const void* b, void* y, int64_t n) {
-    run(static_cast<const H*>(a), true, static_cast<const H*>(b), false, y, n);
+    half_loop<H>(kKind, a, true, b, false, y, n);
   }
   static constexpr BinaryFns fns() { return {vv, vs, sv}; }
 };

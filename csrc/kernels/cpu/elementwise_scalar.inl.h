@@ -145,10 +145,27 @@ struct PRelu {
   }
 };
 
-// R is what is written. A scalar operand becomes a short vector of copies: one loop serves the three forms.
+// A scalar operand becomes a short vector of copies: one loop serves the three forms. `loop` takes elements
+// of T's size and writes elements of `written` bytes. What is called with many loops is not compiled into
+// each.
+template <class T>
+[[gnu::noinline]] void loop_with_scalar(BinaryFn loop, const void* scalar, bool scalar_first,
+                                        const void* vector, void* y, int64_t written, int64_t n) {
+  constexpr int64_t kBlock = 64;
+  T block[kBlock];
+  const T v = *static_cast<const T*>(scalar);
+  for (int64_t i = 0; i < (n < kBlock ? n : kBlock); ++i) block[i] = v;
+  const T* x = static_cast<const T*>(vector);
+  char* out = static_cast<char*>(y);
+  for (int64_t i = 0; i < n; i += kBlock) {
+    const void *a = scalar_first ? block : x + i, *b = scalar_first ? x + i : block;
+    loop(a, b, out + i * written, n - i < kBlock ? n - i : kBlock);
+  }
+}
+
+// R is what is written.
 template <class Op, class T, class R>
 struct ScalarLoops {
-  static constexpr int64_t kBlock = 64;
   [[gnu::noinline]] static void vv(const void* a, const void* b, void* y, int64_t n) {
     const T* p = static_cast<const T*>(a);
     const T* q = static_cast<const T*>(b);
@@ -156,21 +173,11 @@ struct ScalarLoops {
 #pragma GCC ivdep
     for (int64_t i = 0; i < n; ++i) out[i] = static_cast<R>(Op::apply(p[i], q[i]));
   }
-  static void fill(T* block, const void* value, int64_t n) {
-    const T v = *static_cast<const T*>(value);
-    for (int64_t i = 0; i < (n < kBlock ? n : kBlock); ++i) block[i] = v;
-  }
   static void vs(const void* a, const void* b, void* y, int64_t n) {
-    T block[kBlock];
-    fill(block, b, n);
-    for (int64_t i = 0; i < n; i += kBlock)
-      vv(static_cast<const T*>(a) + i, block, static_cast<R*>(y) + i, n - i < kBlock ? n - i : kBlock);
+    loop_with_scalar<T>(vv, b, false, a, y, sizeof(R), n);
   }
   static void sv(const void* a, const void* b, void* y, int64_t n) {
-    T block[kBlock];
-    fill(block, a, n);
-    for (int64_t i = 0; i < n; i += kBlock)
-      vv(block, static_cast<const T*>(b) + i, static_cast<R*>(y) + i, n - i < kBlock ? n - i : kBlock);
+    loop_with_scalar<T>(vv, a, true, b, y, sizeof(R), n);
   }
   static constexpr BinaryFns fns() {
     return {vv, vs, sv};

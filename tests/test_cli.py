@@ -88,7 +88,7 @@ def test_inspect_as_json(path, capsys):
         (["run", "PATH", "--dim", "n=-3"], "expected a length"),
         (["run", "PATH", "--dim", f"n={2**63}"], "expected a length of 0 to 2**63 - 1"),
         (["run", "/proc/self/mem"], "'/proc/self/mem' is not a regular file"),
-        (["inspect", "PATH", "--shape", f"a={2**63 - 1}"], f"[{2**63 - 1}] has too many bytes"),
+        (["inspect", "PATH", "--shape", f"a={2**63 - 1}"], f"[{2**63 - 1}] would exceed max_tensor_bytes"),
         (["inspect", "PATH", "--shape", f"a={2**53}"], f"[{2**53}] would exceed max_tensor_bytes"),
         (["inspect", "PATH", "--dim", f"n={2**63 - 1}"], "input 'a' of shape"),
         (["inspect", "PATH", "--shape", f"a={'9' * 30}"], "expected a length of 0 to 2**63 - 1"),

@@ -147,8 +147,9 @@ std::optional<PlanSummary> Model::plan_summary(const std::map<std::string, std::
     if (!spec.type.is_tensor()) continue;
     if (const auto it = shapes.find(spec.name); it != shapes.end()) {
       const Shape& given = input_shapes.emplace_back(std::span<const int64_t>(it->second));
-      require(checked_mul(given.count(), static_cast<int64_t>(dtype_size(spec.type.dtype))).has_value(),
-              ErrorCode::kLimit, "input '", spec.name, "' of shape ", given.str(), " has too many bytes");
+      const auto bytes = checked_mul(given.count(), static_cast<int64_t>(dtype_size(spec.type.dtype)));
+      require(bytes && *bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "input '", spec.name,
+              "' of shape ", given.str(), " would exceed max_tensor_bytes=", limits_.max_tensor_bytes);
       continue;
     }
     if (!spec.shape) return std::nullopt;

@@ -29,6 +29,8 @@ void compute_winograd(const RunContext& ctx, const ConvArgs& args, int64_t m, Sc
 }
 
 struct Forward {
+  static constexpr std::string_view kName = "conv";
+
   explicit Forward(NodeContext&) {}
 
   // Set by the pass choose_winograd; nothing where the plan must choose.
@@ -40,8 +42,6 @@ struct Forward {
       default: return std::nullopt;
     }
   }
-  static constexpr std::string_view kName = "conv";
-
   static ConvAlgorithm choose(const ConvShape& s) { return choose_conv_algorithm(s); }
 
   static ConvShape shape(const SlidingWindow& window, const ImageShape& x, const Shape& weights,

@@ -39,6 +39,8 @@ void add_tap(const Window& w, const int64_t* tap, int axis, double weight, const
 }
 
 struct Transposed {
+  static constexpr std::string_view kName = "conv_transpose";
+
   explicit Transposed(NodeContext& ctx)
       : output_padding(sizes(ctx, "output_padding")), output_shape(sizes(ctx, "output_shape")) {}
 
@@ -103,8 +105,6 @@ struct Transposed {
                          taps * (s.in_channels / s.groups));
   }
   static std::optional<ConvAlgorithm> algorithm(const NodeContext&) { return ConvAlgorithm::kDirect; }
-  static constexpr std::string_view kName = "conv_transpose";
-
   static ConvAlgorithm choose(const ConvShape&) { return ConvAlgorithm::kDirect; }
   static int64_t packed_size(const ConvShape& s, ConvAlgorithm) {
     return packed_conv_transpose_weights_size(s);

@@ -31,7 +31,6 @@ std::optional<std::vector<Tensor>> evaluate(const Op& op, std::span<const PlanVa
     if (!size || *size > max_bytes - bytes) return std::nullopt;
     bytes += *size;
   }
-  if (bytes > max_bytes) return std::nullopt;
 
   std::vector<Slot> slots(inputs.size() + output_types.size());
   std::vector<ValueId> in, out;

@@ -125,9 +125,9 @@ class NodeContext {
   const Graph& graph_;
   const Node& node_;
   const Limits& limits_;
-  const std::shared_ptr<PackedWeights> weights_;
 
  private:
+  const std::shared_ptr<PackedWeights> weights_;
   std::vector<ValueType> output_types_;
   std::vector<int> packed_;
 };

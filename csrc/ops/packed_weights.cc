@@ -40,9 +40,16 @@ PackedWeights::Packed PackedWeights::get(std::span<const Tensor* const> sources,
   }
   // Without the mutex: packing takes its time, and must not hold up a fork. Of two threads that meet here the
   // first to come back is the one whose bytes all use.
-  PackedBytes made(static_cast<size_t>(bytes));
-  fill(made.data());
-  auto packed = std::make_shared<const PackedBytes>(std::move(made));
+  Packed packed;
+  try {
+    PackedBytes made(static_cast<size_t>(bytes));
+    fill(made.data());
+    packed = std::make_shared<const PackedBytes>(std::move(made));
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    bytes_ -= bytes;
+    throw;
+  }
   const std::lock_guard lock(mutex_);
   if (Packed known = find(key, sources)) {
     bytes_ -= bytes;

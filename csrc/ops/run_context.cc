@@ -26,7 +26,7 @@ int64_t RunContext::longest_strings() const {
   return longest;
 }
 
-void RunContext::expect_strings(int64_t count, std::optional<int64_t> bytes) const {
+void RunContext::check_strings(int64_t count, std::optional<int64_t> bytes) const {
   require(bytes && *bytes <= RunGuard::room(limits_.max_total_bytes), ErrorCode::kLimit, count,
           " strings could take ", bytes ? std::to_string(*bytes) : "2^63 or more",
           " bytes, and this run exceed ", "max_total_bytes=", limits_.max_total_bytes);
@@ -35,7 +35,7 @@ void RunContext::expect_strings(int64_t count, std::optional<int64_t> bytes) con
 void RunContext::expect_strings(int64_t extra) const {
   for (int i = 0; i < num_outputs(); ++i)
     if (wants(i) && out(i).dtype == DType::kString && out(i).count() > 0)
-      expect_strings(out(i).count(), checked_mul(out(i).count(), longest_strings() + extra));
+      check_strings(out(i).count(), checked_mul(out(i).count(), longest_strings() + extra));
 }
 
 TensorView RunContext::allocate(int i, DType dtype, const Shape& shape, std::optional<int64_t> string_bytes) {
@@ -43,8 +43,7 @@ TensorView RunContext::allocate(int i, DType dtype, const Shape& shape, std::opt
   require(bytes && *bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "output ", i, " of shape ",
           shape.str(), " would exceed max_tensor_bytes=", limits_.max_tensor_bytes);
   if (dtype == DType::kString)
-    expect_strings(shape.count(),
-                   string_bytes ? string_bytes : checked_mul(shape.count(), longest_strings()));
+    check_strings(shape.count(), string_bytes ? string_bytes : checked_mul(shape.count(), longest_strings()));
   Tensor tensor(dtype, shape);
   const TensorView view = tensor.view();
   set(i, std::move(tensor));

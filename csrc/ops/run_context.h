@@ -103,7 +103,7 @@ class RunContext {
 
  private:
   int64_t longest_strings() const;  // of each input, together
-  void expect_strings(int64_t count, std::optional<int64_t> bytes) const;
+  void check_strings(int64_t count, std::optional<int64_t> bytes) const;
   // Whether input i is a tensor whose storage may be gone or overwritten after this step.
   bool borrowed(int i) const;
   Slot& input_slot(int i) const { return slots_[inputs_[static_cast<size_t>(i)]]; }

@@ -22,6 +22,7 @@ struct PlannedStep {
   int64_t flops = 0;           // as the operator counts them
   int64_t longest_string = 0;  // PlanContext::longest_string
   bool grows = false;          // the size of an output is known only when it has run
+  bool strings = false;        // an output of known size holds strings
 };
 
 // Where the bytes of a value lie.

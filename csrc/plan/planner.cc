@@ -148,6 +148,7 @@ class Planner {
         planned.grows = runs = true;
       } else if (!join_view(step, ctx, i, id)) {
         runs = true;
+        planned.strings = planned.strings || out.type.dtype == DType::kString;
         if (!join_in_place(step, ctx, i, id)) new_group(id);
       }
     }

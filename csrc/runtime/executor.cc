@@ -32,6 +32,18 @@ int64_t bytes_of(const std::vector<ValueId>& ids, const std::vector<Slot>& slots
   return bytes;
 }
 
+// What the outputs of a step that has run hold beyond what was counted before.
+void count_outputs(const PlannedStep& planned, const std::vector<Slot>& slots, HeldBytes& held) {
+  for (ValueId id : planned.step->outputs) {
+    if (id == kNoValue) continue;
+    const Slot& slot = slots[static_cast<size_t>(id)];
+    if (planned.grows)
+      held.add(unshared_bytes(slot.object));
+    else if (slot.object.kind == Object::Kind::kTensor)
+      held.add(slot.view.string_bytes());
+  }
+}
+
 void fill_in(StepRecord& record, const PlannedStep& planned, const std::vector<Slot>& slots) {
   const ProgramStep& step = *planned.step;
   record.flops = planned.flops;
@@ -197,16 +209,9 @@ void Executor::run_steps(const Segment& segment, Context& context, HeldBytes& he
                    planned.state.get(), parallel_, limits_);
     const size_t record = profile != nullptr ? profile->begin(step.label) : 0;
     try {
-      run.expect_strings(planned.longest_string);
+      if (planned.strings) run.expect_strings(planned.longest_string);
       step.op->run(run);
-      for (ValueId id : step.outputs) {
-        if (id == kNoValue) continue;
-        const Slot& slot = context.slots[static_cast<size_t>(id)];
-        if (planned.grows)
-          held.add(unshared_bytes(slot.object));
-        else if (slot.object.kind == Object::Kind::kTensor)
-          held.add(slot.view.string_bytes());
-      }
+      if (planned.grows || planned.strings) count_outputs(planned, context.slots, held);
     } catch (const Error& e) {
       fail(e.code(), step.label, ": ", e.message());
     } catch (const std::bad_alloc&) {

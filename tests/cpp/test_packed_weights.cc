@@ -1,4 +1,5 @@
 #include <cstring>
+#include <new>
 #include <thread>
 
 #include "base/error.h"
@@ -62,6 +63,24 @@ TEST(packed_weights_are_bounded) {
   }
   CHECK(code == ErrorCode::kLimit);
   CHECK(fills == 1 && pack(weights, a, "x", &fills) == kept);
+}
+
+// What was not packed leaves its room to the next try.
+TEST(packed_weights_that_fail_are_not_counted) {
+  PackedWeights weights(1000);
+  const Tensor a = floats(200, 1.0f);
+  const Tensor* source = &a;
+  for (int i = 0; i < 3; ++i) {
+    bool thrown = false;
+    try {
+      weights.get({&source, 1}, "x", 800, [](std::byte*) { throw std::bad_alloc(); });
+    } catch (const std::bad_alloc&) {
+      thrown = true;
+    }
+    CHECK(thrown);
+  }
+  int fills = 0;
+  CHECK(pack(weights, a, "x", &fills)->as<float>()[0] == 1.0f && fills == 1);
 }
 
 TEST(packed_weights_of_two_threads_are_one) {

@@ -40,11 +40,15 @@ inline void activate_rows(float* c, int64_t ldc, int rows, int64_t columns, cons
 inline bool is_clamp(const Epilogue& e) {
   return e.activation == Activation::kRelu || e.activation == Activation::kClip;
 }
+inline float clamp_low(const Epilogue& e) {
+  return e.activation == Activation::kClip ? e.alpha : 0.0f;
+}
+inline float clamp_high(const Epilogue& e) {
+  return e.activation == Activation::kClip ? e.beta : kInfinity;
+}
 struct Clamp {
   F32 low, high;
-  explicit Clamp(const Epilogue& e)
-      : low(splat(e.activation == Activation::kClip ? e.alpha : 0.0f)),
-        high(splat(e.activation == Activation::kClip ? e.beta : __builtin_inff())) {}
+  explicit Clamp(const Epilogue& e) : low(splat(clamp_low(e))), high(splat(clamp_high(e))) {}
   F32 operator()(F32 x) const { return lesser(high, greater(low, x)); }
 };
 

@@ -61,8 +61,7 @@ inline void finish_group(const ConvArgs& args, const DepthwiseGroup& group, int6
       if (i < group.count) acc[i] = acc[i] + load_narrow(group.residual + i * e.residual_stride + c);
   }
   if (is_clamp(e)) {
-    const Narrow low = splat_narrow(e.activation == Activation::kClip ? e.alpha : 0.0f);
-    const Narrow high = splat_narrow(e.activation == Activation::kClip ? e.beta : kInfinity);
+    const Narrow low = splat_narrow(clamp_low(e)), high = splat_narrow(clamp_high(e));
 #pragma GCC unroll 8
     for (int i = 0; i < kLinePixels; ++i) acc[i] = lesser(high, greater(low, acc[i]));
   }

@@ -8,6 +8,7 @@ void Part::append_to(std::string& out) const {
     case Kind::kSigned: out += std::to_string(static_cast<int64_t>(integer_)); break;
     case Kind::kUnsigned: out += std::to_string(integer_); break;
     case Kind::kReal: out += std::to_string(real_); break;
+    case Kind::kObject: out += object_.str(object_.at); break;
   }
 }
 

@@ -46,16 +46,25 @@ class Part {
   requires std::is_integral_v<T> Part(T v)
       : kind_(std::is_signed_v<T> ? Kind::kSigned : Kind::kUnsigned), integer_(static_cast<uint64_t>(v)) {}
   Part(double v) : kind_(Kind::kReal), real_(v) {}
+  // Whatever says itself: asked only when the message is built.
+  template <class T>
+  requires requires(const T& v) { std::string(v.str()); }
+  Part(const T& v)
+      : kind_(Kind::kObject), object_{&v, [](const void* p) { return static_cast<const T*>(p)->str(); }} {}
 
   void append_to(std::string& out) const;
 
  private:
-  enum class Kind : uint8_t { kText, kSigned, kUnsigned, kReal };
+  enum class Kind : uint8_t { kText, kSigned, kUnsigned, kReal, kObject };
   Kind kind_ = Kind::kText;
   union {
     std::string_view text_;
     uint64_t integer_;
     double real_;
+    struct {
+      const void* at;
+      std::string (*str)(const void*);
+    } object_;
   };
 };
 
@@ -63,7 +72,7 @@ std::string join_parts(std::initializer_list<Part> parts);
 [[noreturn]] void fail_with(ErrorCode code, std::initializer_list<Part> parts);
 }  // namespace detail
 
-// Joins its arguments (strings, numbers) into one message.
+// Joins its arguments (strings, numbers, objects with a method str()) into one message.
 template <class... Args>
 inline std::string join(const Args&... args) {
   return detail::join_parts({detail::Part(args)...});
@@ -75,7 +84,8 @@ template <class... Args>
   detail::fail_with(code, {detail::Part(args)...});
 }
 
-// Throws unless `ok`. The message is only built on failure, so its arguments must be cheap to evaluate.
+// Throws unless `ok`. The message is built on failure only, its arguments are evaluated always: pass a Shape
+// itself, not its str().
 template <class... Args>
 inline void require(bool ok, ErrorCode code, const Args&... args) {
   if (!ok) [[unlikely]]

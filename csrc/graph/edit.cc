@@ -205,7 +205,7 @@ void GraphEdit::sort() {
       for (size_t i = inputs.size(); i-- > 0;) {
         const NodeId p = producer(inputs[i]);
         if (p == kNoNode || state[static_cast<size_t>(p)] == kDone) continue;
-        require(state[static_cast<size_t>(p)] == kNew, ErrorCode::kInternal, node(n).str(),
+        require(state[static_cast<size_t>(p)] == kNew, ErrorCode::kInternal, node(n),
                 ": an edit made a cycle");
         stack.push_back(p);
       }

@@ -64,7 +64,7 @@ std::string value_str(const Graph& graph, ValueId id) {
   if (id == kNoValue) return "_";
   const Value& v = graph.value(id);
   std::string s = join("%", v.name.empty() ? join("#", id) : v.name);
-  if (!v.constant.empty()) s += join("=", dtype_name(v.constant.dtype()), v.constant.shape().str());
+  if (!v.constant.empty()) s += join("=", dtype_name(v.constant.dtype()), v.constant.shape());
   return s;
 }
 
@@ -76,7 +76,7 @@ std::string list_str(const Graph& graph, const std::vector<ValueId>& ids) {
 
 std::string declared_str(const Graph& graph, ValueId id) {
   const Value& v = graph.value(id);
-  std::string s = join(value_str(graph, id), ": ", v.type.str());
+  std::string s = join(value_str(graph, id), ": ", v.type);
   if (!v.shape) return s;
   s += " [";
   for (size_t i = 0; i < v.shape->size(); ++i) {
@@ -92,7 +92,7 @@ struct AttributeStr {
   std::string operator()(int64_t v) const { return std::to_string(v); }
   std::string operator()(float v) const { return std::to_string(v); }
   std::string operator()(const std::string& v) const { return join("\"", v, "\""); }
-  std::string operator()(const Tensor& v) const { return join(dtype_name(v.dtype()), v.shape().str()); }
+  std::string operator()(const Tensor& v) const { return join(dtype_name(v.dtype()), v.shape()); }
   std::string operator()(const ValueType& v) const { return v.str(); }
   std::string operator()(const std::shared_ptr<Graph>& v) const { return join("graph '", v->name, "'"); }
   template <class T>
@@ -108,8 +108,8 @@ void dump_into(const Graph& graph, const std::string& indent, std::string& out) 
   for (ValueId id : graph.inputs) out += join(indent, "  input ", declared_str(graph, id), "\n");
   for (const Capture& c : graph.captures) out += join(indent, "  capture ", value_str(graph, c.inner), "\n");
   for (const Node& node : graph.nodes) {
-    out += join(indent, "  ", list_str(graph, node.outputs), " = ", node.str(), "(",
-                list_str(graph, node.inputs), ")");
+    out += join(indent, "  ", list_str(graph, node.outputs), " = ", node, "(", list_str(graph, node.inputs),
+                ")");
     for (const auto& [name, attribute] : node.attributes)
       out += join(" ", name, "=", std::visit(AttributeStr{}, attribute.value));
     out += "\n";

@@ -13,14 +13,12 @@ class Problems {
   // `inputs` is what is known of their types.
   void add(const Node& node, ErrorCode code, const std::string& reason, const std::string& inputs = {}) {
     list(1, code,
-         join(node.str(), " (opset ", node.version, inputs.empty() ? "" : ", inputs: ", inputs,
-              "): ", reason));
+         join(node, " (opset ", node.version, inputs.empty() ? "" : ", inputs: ", inputs, "): ", reason));
   }
   // Those in a subgraph of `node`, listed below it: what holds them cannot be judged, but says where they
   // are.
   void add(const Node& node, std::string_view subgraph, const Problems& inner) {
-    if (inner.count_ > 0)
-      list(inner.count_, inner.code_, join(node.str(), ", ", subgraph, ":", inner.lines_));
+    if (inner.count_ > 0) list(inner.count_, inner.code_, join(node, ", ", subgraph, ":", inner.lines_));
   }
   int count() const { return count_; }
   // Throws when there are any.

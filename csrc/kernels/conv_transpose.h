@@ -20,9 +20,33 @@ constexpr int64_t conv_transpose_lines(const ConvShape& s) {
   return s.batch * spatial_size(s.window.output, s.window.rank - 1);
 }
 
-// The packed weights: per group, the taps sorted by their residues (t * dilation) mod stride along each axis
-// in lexicographic order; the taps of one combination of residues form a matrix in the panels of
-// kernels/gemm.h with k = (those taps ascending, channels of the group).
+// Along one axis, the taps first, first + step, ... (`count` of them, which may be 0): those that output
+// positions equal modulo the stride meet. `before` counts the taps of the classes whose first is smaller.
+struct TapClass {
+  int64_t first, step, count, before;
+};
+
+// Classes along axis d whose taps differ: the first taps of all classes are [0, min(this, kernel)).
+constexpr int64_t tap_period(const Window& w, int d) {
+  int64_t a = w.stride[d], b = w.dilation[d];
+  while (b != 0) {
+    const int64_t rest = a % b;
+    a = b;
+    b = rest;
+  }
+  return w.stride[d] / a;
+}
+
+constexpr TapClass tap_class(const Window& w, int d, int64_t first) {
+  const int64_t step = tap_period(w, d), kernel = w.kernel[d];
+  const int64_t rest = kernel % step;
+  return {first, step, first < kernel ? (kernel - 1 - first) / step + 1 : 0,
+          first * (kernel / step) + (first < rest ? first : rest)};
+}
+
+// The packed weights: per group and per combination of classes along the axes, in lexicographic order of
+// their first taps, a matrix in the panels of kernels/gemm.h with k = (taps ascending, channels of the
+// group).
 int64_t packed_conv_transpose_weights_size(const ConvShape& shape);
 // `weights` is [in_channels, out_channels / groups, kernel...] as in ONNX.
 void pack_conv_transpose_weights(const ConvShape& shape, const float* weights, float* packed);

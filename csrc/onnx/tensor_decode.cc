@@ -231,7 +231,7 @@ Tensor decode_tensor(const TensorProto& proto, const DataSource& source) {
   const size_t size = file_bytes(dtype, shape.count());
   if (raw) {
     require(proto.raw_data.size() == size, ErrorCode::kInvalidModel, "tensor '", proto.name, "' of type ",
-            dtype_name(dtype), " and shape ", shape.str(), " has ", proto.raw_data.size(),
+            dtype_name(dtype), " and shape ", shape, " has ", proto.raw_data.size(),
             " bytes of raw_data, expected ", size);
     return from_file_bytes(proto, dtype, shape, proto.raw_data, source.keep_alive, source);
   }
@@ -252,7 +252,7 @@ std::vector<int64_t> dense_offsets(const Tensor& indices, const Shape& shape, in
   const bool linear = s.rank() == 1 && s[0] == nonzeros;
   const bool coordinates = s.rank() == 2 && s[0] == nonzeros && s[1] == shape.rank();
   require(linear || coordinates, ErrorCode::kInvalidModel, "sparse tensor '", name, "' has indices of shape ",
-          s.str(), ", expected [", nonzeros, "] or [", nonzeros, ", ", shape.rank(), "]");
+          s, ", expected [", nonzeros, "] or [", nonzeros, ", ", shape.rank(), "]");
 
   const auto check = [&](int64_t index, int64_t size) {
     require(index >= 0 && index < size, ErrorCode::kInvalidModel, "sparse tensor '", name, "' has index ",
@@ -289,7 +289,7 @@ Tensor decode_sparse_tensor(const SparseTensorProto& proto, const DataSource& so
   require(shape.rank() > 0, ErrorCode::kInvalidModel, "sparse tensor '", name, "' has no dimensions");
   const Tensor values = decode_tensor(proto.values, source);
   require(values.shape().rank() == 1, ErrorCode::kInvalidModel, "sparse tensor '", name,
-          "' has values of shape ", values.shape().str(), ", expected one dimension");
+          "' has values of shape ", values.shape(), ", expected one dimension");
   const Tensor indices = decode_tensor(proto.indices, source);
   const std::vector<int64_t> offsets = dense_offsets(indices, shape, values.count(), name);
   check_distinct(offsets, name);

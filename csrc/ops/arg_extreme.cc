@@ -93,8 +93,8 @@ class ArgExtreme final : public Op {
       out[axis] = 1;
     else
       out.erase(axis);
-    require(length > 0 || out.count() == 0, ErrorCode::kInvalidInput, "axis ", axis, " of ",
-            ctx.shape(0).str(), " is empty");
+    require(length > 0 || out.count() == 0, ErrorCode::kInvalidInput, "axis ", axis, " of ", ctx.shape(0),
+            " is empty");
     ctx.output(0, out);
   }
 

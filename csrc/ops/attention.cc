@@ -45,7 +45,7 @@ class Attention final : public Op {
     AttentionShape& s = state->shape;
     const Shape &q = ctx.shape(kQ), &k = ctx.shape(kK), &v = ctx.shape(kV);
     require((q.rank() == 3 || q.rank() == 4) && k.rank() == q.rank() && v.rank() == q.rank(),
-            ErrorCode::kInvalidInput, "Q, K, V of shapes ", q.str(), ", ", k.str(), ", ", v.str(),
+            ErrorCode::kInvalidInput, "Q, K, V of shapes ", q, ", ", k, ", ", v,
             " must all have 3 or all have 4 dimensions");
     state->heads_last = q.rank() == 3;
     if (state->heads_last)
@@ -62,7 +62,7 @@ class Attention final : public Op {
                           ? k[0] == s.batch && v[0] == s.batch && k[1] == v[1] && k[2] == s.kv_heads * s.size
                           : k == Shape({s.batch, s.kv_heads, s.kv_rows, s.size}) &&
                                 v == Shape({s.batch, s.kv_heads, s.kv_rows, s.v_size});
-    require(same, ErrorCode::kInvalidInput, "Q, K, V of shapes ", q.str(), ", ", k.str(), ", ", v.str(),
+    require(same, ErrorCode::kInvalidInput, "Q, K, V of shapes ", q, ", ", k, ", ", v,
             " do not fit each other");
     require(s.kv_heads > 0 ? s.q_heads % s.kv_heads == 0 : s.q_heads == 0, ErrorCode::kInvalidInput,
             s.q_heads, " query heads are no multiple of ", s.kv_heads, " key heads");
@@ -92,8 +92,8 @@ class Attention final : public Op {
     require(a_.q_heads > 0 && a_.kv_heads > 0, ErrorCode::kInvalidModel,
             "q_num_heads and kv_num_heads are required for inputs of 3 dimensions");
     require(q[2] % a_.q_heads == 0 && k[2] % a_.kv_heads == 0 && v[2] % a_.kv_heads == 0,
-            ErrorCode::kInvalidInput, "Q, K, V of shapes ", q.str(), ", ", k.str(), ", ", v.str(),
-            " do not split into ", a_.q_heads, " and ", a_.kv_heads, " heads");
+            ErrorCode::kInvalidInput, "Q, K, V of shapes ", q, ", ", k, ", ", v, " do not split into ",
+            a_.q_heads, " and ", a_.kv_heads, " heads");
     s = {.batch = q[0],
          .q_heads = a_.q_heads,
          .kv_heads = a_.kv_heads,
@@ -109,8 +109,8 @@ class Attention final : public Op {
     s.past = key.rank() == 4 ? key[2] : 0;
     require(key == Shape({s.batch, s.kv_heads, s.past, s.size}) &&
                 value == Shape({s.batch, s.kv_heads, s.past, s.v_size}),
-            ErrorCode::kInvalidInput, "past_key of shape ", key.str(), " and past_value of shape ",
-            value.str(), " do not fit ", s.kv_heads, " heads of sizes ", s.size, " and ", s.v_size);
+            ErrorCode::kInvalidInput, "past_key of shape ", key, " and past_value of shape ", value,
+            " do not fit ", s.kv_heads, " heads of sizes ", s.size, " and ", s.v_size);
     require(checked_add(s.past, s.kv_rows).has_value(), ErrorCode::kLimit, "too many keys");
   }
 
@@ -118,7 +118,7 @@ class Attention final : public Op {
     const AttentionShape& s = state.shape;
     if (ctx.has(kNonpad))
       require(ctx.shape(kNonpad) == Shape({s.batch}), ErrorCode::kInvalidInput, "nonpad_kv_seqlen has shape ",
-              ctx.shape(kNonpad).str(), ", expected [", s.batch, "]");
+              ctx.shape(kNonpad), ", expected [", s.batch, "]");
     if (!ctx.has(kMask)) return;
     const Shape& m = ctx.shape(kMask);
     const int64_t full[] = {s.batch, s.q_heads, s.q_rows, s.total()};
@@ -129,8 +129,8 @@ class Attention final : public Op {
       fits = m[d] == 1 || m[d] == full[at];
       state.mask_strides[at] = m[d] == 1 ? 0 : strides[static_cast<size_t>(d)];
     }
-    require(fits, ErrorCode::kInvalidInput, "attn_mask of shape ", m.str(), " does not broadcast to [",
-            s.batch, ", ", s.q_heads, ", ", s.q_rows, ", ", s.total(), "]");
+    require(fits, ErrorCode::kInvalidInput, "attn_mask of shape ", m, " does not broadcast to [", s.batch,
+            ", ", s.q_heads, ", ", s.q_rows, ", ", s.total(), "]");
     state.mask_size = m[m.rank() - 1];
   }
 

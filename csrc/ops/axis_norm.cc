@@ -155,7 +155,7 @@ class Lrn final : public Op {
 
   void plan(PlanContext& ctx) const override {
     const Shape& x = ctx.shape(0);
-    require(x.rank() >= 2, ErrorCode::kInvalidInput, "expected at least 2 dimensions, got shape ", x.str());
+    require(x.rank() >= 2, ErrorCode::kInvalidInput, "expected at least 2 dimensions, got shape ", x);
     ctx.output(0, x);
     ctx.flops(x.count() * 2 * std::min(size_, x[1]));
   }

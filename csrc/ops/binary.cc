@@ -24,7 +24,7 @@ class Binary final : public Op {
 void expect_pair(const NodeContext& ctx) {
   ctx.expect_inputs(2, 2);
   for (int i : {0, 1})
-    if (!ctx.input_type(i).is_tensor()) ctx.unsupported("input ", i, " is ", ctx.input_type(i).str());
+    if (!ctx.input_type(i).is_tensor()) ctx.unsupported("input ", i, " is ", ctx.input_type(i));
   ctx.expect_same_dtype(0, 1);
 }
 
@@ -95,7 +95,7 @@ class PRelu final : public Op {
   void plan(PlanContext& ctx) const override {
     plan_binary(ctx, ctx.dtype(0));
     require(broadcast_shapes(ctx.shape(0), ctx.shape(1)) == ctx.shape(0), ErrorCode::kInvalidInput,
-            "slope of shape ", ctx.shape(1).str(), " does not broadcast to ", ctx.shape(0).str());
+            "slope of shape ", ctx.shape(1), " does not broadcast to ", ctx.shape(0));
   }
   void run(RunContext& ctx) const override {
     run_binary(ctx, ctx.state<WalkState<2>>().walk, fns_, ctx.in(0), ctx.in(1), ctx.out(0));

@@ -21,8 +21,8 @@ inline ByteGrid read_grid(const RunContext& ctx, int input) {
 inline void check_grid(const PlanContext& ctx, int input) {
   for (int i : {input, input + 1})
     if (ctx.has(i))
-      require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " has shape ",
-              ctx.shape(i).str(), ", expected one value");
+      require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " has shape ", ctx.shape(i),
+              ", expected one value");
 }
 
 // Throws unless `data` is of 8 bits and the grid at `input` fits it.

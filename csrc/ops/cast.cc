@@ -45,8 +45,7 @@ std::unique_ptr<Op> make_cast_to(NodeContext& ctx, DType to) {
   const auto known = [](DType d) {
     return d == DType::kString || d == DType::kBool || dtype_is_integer(d) || dtype_is_float(d);
   };
-  if (!ctx.input_type(0).is_tensor() || !known(from))
-    ctx.unsupported("a cast from ", ctx.input_type(0).str());
+  if (!ctx.input_type(0).is_tensor() || !known(from)) ctx.unsupported("a cast from ", ctx.input_type(0));
   if (!known(to)) ctx.unsupported("a cast to ", dtype_name(to));
   ConvertOptions options;
   options.saturate = ctx.attr_int("saturate", 1) != 0;
@@ -68,7 +67,7 @@ std::unique_ptr<Op> make_cast(NodeContext& ctx) {
 
 std::unique_ptr<Op> make_cast_like(NodeContext& ctx) {
   ctx.expect_inputs(2, 2);
-  if (!ctx.input_type(1).is_tensor()) ctx.unsupported("a cast to ", ctx.input_type(1).str());
+  if (!ctx.input_type(1).is_tensor()) ctx.unsupported("a cast to ", ctx.input_type(1));
   return make_cast_to(ctx, ctx.dtype(1));
 }
 
@@ -103,7 +102,7 @@ std::unique_ptr<Op> make_bit_cast(NodeContext& ctx) {
   require(ctx.has_attr("to"), ErrorCode::kInvalidModel, "attribute 'to' is required");
   const DType from = ctx.dtype(0), to = ctx.attr_dtype("to", DType::kUndefined);
   if (!ctx.input_type(0).is_tensor() || from == DType::kString || to == DType::kString)
-    ctx.unsupported("a bit cast from ", ctx.input_type(0).str(), " to ", dtype_name(to));
+    ctx.unsupported("a bit cast from ", ctx.input_type(0), " to ", dtype_name(to));
   require(dtype_file_bits(from) == dtype_file_bits(to), ErrorCode::kInvalidModel, "a bit cast from ",
           dtype_name(from), " to ", dtype_name(to), ", which differ in width");
   ctx.output(0, to);

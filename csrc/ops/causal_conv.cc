@@ -27,19 +27,19 @@ class CausalConv final : public Op {
 
   void plan(PlanContext& ctx) const override {
     const Shape &x = ctx.shape(0), &w = ctx.shape(1);
-    require(x.rank() == 3, ErrorCode::kInvalidInput, "input of shape ", x.str(),
+    require(x.rank() == 3, ErrorCode::kInvalidInput, "input of shape ", x,
             ", expected [batch, channels, length]");
     const int64_t batch = x[0], channels = x[1], length = x[2];
     require(w.rank() == 3 && w[0] == channels && w[1] == 1 && w[2] >= 1, ErrorCode::kInvalidInput,
-            "weight of shape ", w.str(), ", expected [", channels, ", 1, k]");
+            "weight of shape ", w, ", expected [", channels, ", 1, k]");
     const int64_t past = w[2] - 1;
     const Shape state_shape{batch, channels, past};
     if (ctx.has(2))
-      require(ctx.shape(2) == Shape{channels}, ErrorCode::kInvalidInput, "bias of shape ", ctx.shape(2).str(),
+      require(ctx.shape(2) == Shape{channels}, ErrorCode::kInvalidInput, "bias of shape ", ctx.shape(2),
               ", expected [", channels, "]");
     if (ctx.has(3))
-      require(ctx.shape(3) == state_shape, ErrorCode::kInvalidInput, "past_state of shape ",
-              ctx.shape(3).str(), ", expected ", state_shape.str());
+      require(ctx.shape(3) == state_shape, ErrorCode::kInvalidInput, "past_state of shape ", ctx.shape(3),
+              ", expected ", state_shape);
     ctx.output(0, x);
     if (ctx.num_outputs() > 1) ctx.output(1, state_shape);
     auto state = std::make_unique<CausalState>();

@@ -26,7 +26,7 @@ struct ChannelState final : StepState {
 std::unique_ptr<ChannelState> channel_state(PlanContext& ctx, int least_rank, int64_t count = 0) {
   const Shape& x = ctx.shape(0);
   require(x.rank() >= least_rank, ErrorCode::kInvalidInput, "expected at least ", least_rank,
-          " dimensions, got shape ", x.str());
+          " dimensions, got shape ", x);
   auto state = std::make_unique<ChannelState>();
   state->n = x[0];
   if (x.rank() > 1) {
@@ -36,7 +36,7 @@ std::unique_ptr<ChannelState> channel_state(PlanContext& ctx, int least_rank, in
   if (count == 0) count = state->c;
   for (int i = 1; i < ctx.num_inputs(); ++i)
     require(ctx.shape(i) == Shape({count}), ErrorCode::kInvalidInput, "input ", i, " has shape ",
-            ctx.shape(i).str(), ", expected [", count, "]");
+            ctx.shape(i), ", expected [", count, "]");
   return state;
 }
 

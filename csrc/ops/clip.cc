@@ -20,7 +20,7 @@ class Clip final : public Op {
     for (int i : {1, 2})
       if (ctx.has(i))
         require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "bound ", i,
-                " must be a scalar, got shape ", ctx.shape(i).str());
+                " must be a scalar, got shape ", ctx.shape(i));
     ctx.output(0, ctx.shape(0));
     ctx.reuse(0, 0);
     ctx.flops(2 * ctx.shape(0).count());
@@ -59,7 +59,7 @@ std::unique_ptr<Op> make_clip(NodeContext& ctx) {
   ctx.expect_inputs(1, 3);
   const DType dtype = ctx.dtype(0);
   if (!ctx.input_type(0).is_tensor() || !kernels().elementwise.binary(BinaryKind::kMax, dtype))
-    ctx.unsupported("the input is ", ctx.input_type(0).str(), ", on which it is not defined");
+    ctx.unsupported("the input is ", ctx.input_type(0), ", on which it is not defined");
   for (int i : {1, 2})
     if (ctx.has_input(i)) ctx.expect_same_dtype(0, i);
   ctx.output(0, dtype);

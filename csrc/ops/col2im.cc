@@ -43,7 +43,7 @@ class Col2Im final : public Op {
     const Shape& x = ctx.shape(0);
     const std::vector<int64_t> image = ctx.require_int64s(1), block = ctx.require_int64s(2);
     const size_t axes = image.size();
-    require(x.rank() == 3, kBad, "expected an input of rank 3, got ", x.str());
+    require(x.rank() == 3, kBad, "expected an input of rank 3, got ", x);
     require(axes >= 1 && block.size() == axes, kBad, "image_shape and block_shape have ", axes, " and ",
             block.size(), " elements");
     require((strides_.empty() || strides_.size() == axes) &&
@@ -61,9 +61,9 @@ class Col2Im final : public Op {
     }
     state->block_elements = block_shape.count();
     state->blocks = blocks_shape.count();
-    require(x[1] % state->block_elements == 0, kBad, "an input of shape ", x.str(), " for blocks of ",
+    require(x[1] % state->block_elements == 0, kBad, "an input of shape ", x, " for blocks of ",
             state->block_elements, " elements");
-    require(x[2] == state->blocks, kBad, "an input of shape ", x.str(), " for ", state->blocks, " blocks");
+    require(x[2] == state->blocks, kBad, "an input of shape ", x, " for ", state->blocks, " blocks");
     state->channels = x[1] / state->block_elements;
     Shape out{x[0], state->channels};
     for (int64_t d : image) out.push_back(d);

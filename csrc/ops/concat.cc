@@ -25,8 +25,8 @@ class Concat final : public Op {
       const Shape& s = ctx.shape(i);
       Shape expected = ctx.shape(0);
       if (s.rank() == expected.rank()) expected[axis] = s[axis];
-      require(s == expected, ErrorCode::kInvalidInput, "cannot concatenate ", ctx.shape(0).str(), " and ",
-              s.str(), " along axis ", axis);
+      require(s == expected, ErrorCode::kInvalidInput, "cannot concatenate ", ctx.shape(0), " and ", s,
+              " along axis ", axis);
       if (i > 0) {
         const auto sum = checked_add(out[axis], s[axis]);
         require(sum.has_value(), ErrorCode::kLimit, "the output is too long along axis ", axis);

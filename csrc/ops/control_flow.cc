@@ -16,7 +16,7 @@ void plan_all_dynamic(PlanContext& ctx) {
 
 bool read_condition(const TensorView& cond) {
   require(cond.count() == 1, ErrorCode::kInvalidInput, "the condition must have one element, got shape ",
-          cond.shape.str());
+          cond.shape);
   return *cond.as<bool>();
 }
 
@@ -24,7 +24,7 @@ bool read_condition(const TensorView& cond) {
 ValueType common_type(const ValueType& a, const ValueType& b, int i) {
   ValueType plain_a = a, plain_b = b;
   plain_a.optional = plain_b.optional = false;
-  require(plain_a == plain_b, ErrorCode::kInvalidModel, "output ", i, " is ", a.str(), " or ", b.str());
+  require(plain_a == plain_b, ErrorCode::kInvalidModel, "output ", i, " is ", a, " or ", b);
   plain_a.optional = a.optional || b.optional;
   return plain_a;
 }
@@ -80,7 +80,7 @@ class If final : public Op {
       }
       const TensorView& from = output.tensor.view();
       require(from.shape == ctx.out(i).shape, ErrorCode::kInternal, "output ", i, " was planned as ",
-              ctx.out(i).shape.str(), " and is ", from.shape.str());
+              ctx.out(i).shape, " and is ", from.shape);
       if (from.data != ctx.out(i).data) copy_elements(from, ctx.out(i).data);
     }
   }
@@ -139,7 +139,7 @@ class Loop final : public Op {
  private:
   static int64_t read_trips(const TensorView& m) {
     require(m.count() == 1, ErrorCode::kInvalidInput, "the trip count must have one element, got shape ",
-            m.shape.str());
+            m.shape);
     return *m.as<int64_t>();
   }
 
@@ -183,7 +183,7 @@ std::unique_ptr<Op> make_loop(NodeContext& ctx) {
           ErrorCode::kInvalidModel, "the body has ", results.size(), " outputs, expected ",
           1 + ctx.num_outputs());
   require(results[0] == types[1], ErrorCode::kInvalidModel, "the condition that the body gives is ",
-          results[0].str());
+          results[0]);
   for (size_t i = 0; i < carried; ++i) {
     const ValueType type = common_type(types[2 + i], results[1 + i], static_cast<int>(i));
     require(type == types[2 + i], ErrorCode::kInvalidModel, "the body takes ", types[2 + i].str(),
@@ -193,7 +193,7 @@ std::unique_ptr<Op> make_loop(NodeContext& ctx) {
   std::vector<Tensor> empty;
   for (size_t i = 1 + carried; i < results.size(); ++i) {
     require(results[i].is_tensor(), ErrorCode::kInvalidModel, "output ", i - 1, " must be a tensor, got ",
-            results[i].str());
+            results[i]);
     ctx.output(static_cast<int>(i - 1), results[i]);
     empty.push_back(no_trips(*graph, i, results[i].dtype, 0));
   }

@@ -100,8 +100,7 @@ class IntegerConv final : public Op {
     if (input < 0 || !ctx.has(input)) return;
     const Shape& s = ctx.shape(input);
     require(s.rank() <= 1 && (s.count() == least || s.count() == most), ErrorCode::kInvalidInput, "input ",
-            input, " of shape ", s.str(), ", expected ", least, least == most ? "" : join(" or ", most),
-            " values");
+            input, " of shape ", s, ", expected ", least, least == most ? "" : join(" or ", most), " values");
   }
 
   int64_t plan_scratch(IntegerConvState& state, const PlanContext& ctx, const ImageShape& x,

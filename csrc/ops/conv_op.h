@@ -58,11 +58,11 @@ class ConvOp final : public Op {
     const Shape y = conv_output(s).shape(layout_);
     ctx.output(0, y);
     if (ctx.has(2))
-      require(ctx.shape(2) == Shape{s.out_channels}, ErrorCode::kInvalidInput, "bias of shape ",
-              ctx.shape(2).str(), ", expected [", s.out_channels, "]");
+      require(ctx.shape(2) == Shape{s.out_channels}, ErrorCode::kInvalidInput, "bias of shape ", ctx.shape(2),
+              ", expected [", s.out_channels, "]");
     if (ctx.has(3))
-      require(ctx.shape(3) == y, ErrorCode::kInvalidInput, "residual of shape ", ctx.shape(3).str(),
-              ", expected ", y.str());
+      require(ctx.shape(3) == y, ErrorCode::kInvalidInput, "residual of shape ", ctx.shape(3), ", expected ",
+              y);
     if (y.count() > 0) {
       if (packed_ != nullptr) {
         state->algorithm = algorithm_;

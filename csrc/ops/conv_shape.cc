@@ -67,11 +67,11 @@ int64_t conv_groups(const NodeContext& ctx) {
 }
 
 ConvShape conv_shape(const SlidingWindow& window, const ImageShape& x, const Shape& weights, int64_t groups) {
-  require(weights.rank() == x.rank + 2, ErrorCode::kInvalidInput, "weights of shape ", weights.str(),
-          ", expected ", x.rank + 2, " dimensions");
+  require(weights.rank() == x.rank + 2, ErrorCode::kInvalidInput, "weights of shape ", weights, ", expected ",
+          x.rank + 2, " dimensions");
   require(weights[1] <= INT64_MAX / groups && weights[1] * groups == x.channels, ErrorCode::kInvalidInput,
-          "X has ", x.channels, " channels, but weights of shape ", weights.str(), " in ", groups,
-          " groups take ", weights[1], " each");
+          "X has ", x.channels, " channels, but weights of shape ", weights, " in ", groups, " groups take ",
+          weights[1], " each");
   require(weights[0] % groups == 0, ErrorCode::kInvalidInput, weights[0],
           " output channels do not divide into ", groups, " groups");
   ConvShape s;

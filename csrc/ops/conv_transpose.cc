@@ -80,10 +80,10 @@ struct Transposed {
 
   ConvShape shape(const SlidingWindow& attributes, const ImageShape& x, const Shape& weights,
                   int64_t groups) const {
-    require(weights.rank() == x.rank + 2, ErrorCode::kInvalidInput, "weights of shape ", weights.str(),
+    require(weights.rank() == x.rank + 2, ErrorCode::kInvalidInput, "weights of shape ", weights,
             ", expected ", x.rank + 2, " dimensions");
     require(weights[0] == x.channels && x.channels % groups == 0, ErrorCode::kInvalidInput, "X has ",
-            x.channels, " channels, but weights of shape ", weights.str(), " in ", groups, " groups take ",
+            x.channels, " channels, but weights of shape ", weights, " in ", groups, " groups take ",
             weights[0]);
     require(weights[1] <= INT64_MAX / groups, ErrorCode::kLimit, "too many output channels");
     ConvShape s = weights_shape(weights, groups);

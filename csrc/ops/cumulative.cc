@@ -1,6 +1,7 @@
 // CumSum: y[i] = x[0] + ... + x[i] along an axis. CumProd: the product. `exclusive` leaves x[i] out;
 // `reverse` runs from the end. One chain in the order of i; halves accumulate in float32.
 #include "ops/dispatch.h"
+#include "ops/index_input.h"
 #include "ops/lines.h"
 
 namespace pyinfer {
@@ -51,7 +52,7 @@ class Cumulative final : public Op {
       : product_(product), exclusive_(exclusive), reverse_(reverse) {}
 
   void plan(PlanContext& ctx) const override {
-    require(ctx.shape(1).count() == 1, ErrorCode::kInvalidInput, "axis has shape ", ctx.shape(1).str());
+    require(ctx.shape(1).count() == 1, ErrorCode::kInvalidInput, "axis has shape ", ctx.shape(1));
     require(ctx.shape(0).rank() > 0, ErrorCode::kInvalidInput, "the input is a scalar");
     ctx.output(0, ctx.shape(0));
     ctx.reuse(0, 0);
@@ -59,7 +60,9 @@ class Cumulative final : public Op {
 
   void run(RunContext& ctx) const override {
     const TensorView& x = ctx.in(0);
-    const Lines lines(x.shape, normalize_axis(to_int64s(ctx.in(1)).front(), x.shape.rank()));
+    int64_t axis;
+    read_indices(ctx.in(1), x.shape.rank(), &axis);
+    const Lines lines(x.shape, static_cast<int>(axis));
     if (lines.length == 0) return;
     const int64_t step = reverse_ ? -lines.inner : lines.inner;
     dispatch<float, double, Float16, BFloat16, int32_t, uint32_t, int64_t, uint64_t>(x.dtype, [&]<class T>() {

@@ -112,7 +112,7 @@ class DeformConv final : public Op {
   }
   static void expect_shape(const PlanContext& ctx, int input, const Shape& expected) {
     require(ctx.shape(input) == expected, ErrorCode::kInvalidInput, "input ", input, " of shape ",
-            ctx.shape(input).str(), ", expected ", expected.str());
+            ctx.shape(input), ", expected ", expected);
   }
 
   int64_t plan_scratch(DeformState& state, const PlanContext& ctx) const {

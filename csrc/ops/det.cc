@@ -36,7 +36,7 @@ class Det final : public Op {
   void plan(PlanContext& ctx) const override {
     const Shape& x = ctx.shape(0);
     const int r = x.rank();
-    require(r >= 2 && x[r - 1] == x[r - 2], ErrorCode::kInvalidInput, "x of shape ", x.str(),
+    require(r >= 2 && x[r - 1] == x[r - 2], ErrorCode::kInvalidInput, "x of shape ", x,
             ", expected square matrices");
     ctx.output(0, Shape(x.dims().first(static_cast<size_t>(r - 2))));
     ScratchLayout layout;

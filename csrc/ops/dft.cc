@@ -21,7 +21,7 @@ struct FftState final : StepState {
 
 int parts_of(const Shape& x) {
   const int64_t parts = x.rank() > 0 ? x[x.rank() - 1] : 0;
-  require(parts == 1 || parts == 2, ErrorCode::kInvalidInput, "a signal of shape ", x.str(),
+  require(parts == 1 || parts == 2, ErrorCode::kInvalidInput, "a signal of shape ", x,
           " must have a last dimension of 1 (real) or 2 (complex)");
   return static_cast<int>(parts);
 }
@@ -57,7 +57,7 @@ class Dft final : public Op {
     const Shape& x = ctx.shape(0);
     auto s = std::make_unique<FftState>();
     s->in_parts = parts_of(x);
-    require(x.rank() >= 2, ErrorCode::kInvalidInput, "a signal of shape ", x.str(),
+    require(x.rank() >= 2, ErrorCode::kInvalidInput, "a signal of shape ", x,
             " has no dimension to transform");
     const int axis = normalize_axis(ctx.has(2) ? one_value(ctx, 2, "axis") : axis_, x.rank());
     require(axis != x.rank() - 1, ErrorCode::kInvalidModel, "axis ", axis,
@@ -135,14 +135,13 @@ class Stft final : public Op {
   void plan(PlanContext& ctx) const override {
     const Shape& x = ctx.shape(0);
     auto s = std::make_unique<FftState>();
-    require(x.rank() == 3, ErrorCode::kInvalidInput, "a signal of shape ", x.str(),
-            " must have 3 dimensions");
+    require(x.rank() == 3, ErrorCode::kInvalidInput, "a signal of shape ", x, " must have 3 dimensions");
     s->in_parts = parts_of(x);
     s->step = one_value(ctx, 1, "frame_step");
     require(s->step >= 1, ErrorCode::kInvalidInput, "frame_step is ", s->step, ", expected at least 1");
     int64_t n = x[1];
     if (ctx.has(2)) {
-      require(ctx.shape(2).rank() == 1, ErrorCode::kInvalidInput, "window has shape ", ctx.shape(2).str(),
+      require(ctx.shape(2).rank() == 1, ErrorCode::kInvalidInput, "window has shape ", ctx.shape(2),
               ", expected 1 dimension");
       n = ctx.shape(2)[0];
     }

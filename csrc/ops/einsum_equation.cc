@@ -80,7 +80,7 @@ EinsumEquation::Binding EinsumEquation::bind(std::span<const Shape> shapes) cons
     const bool has = terms_[i].find(kEllipsis) != std::string::npos;
     const int letters = static_cast<int>(terms_[i].size()) - (has ? 1 : 0), rank = shapes[i].rank();
     require(has ? rank >= letters : rank == letters, ErrorCode::kInvalidInput, "input ", i, " of shape ",
-            shapes[i].str(), " for the term '", terms_[i], "'");
+            shapes[i], " for the term '", terms_[i], "'");
     if (has) ellipsis_rank = std::max(ellipsis_rank, rank - letters);
   }
   // They are the first labels.
@@ -99,7 +99,7 @@ EinsumEquation::Binding EinsumEquation::bind(std::span<const Shape> shapes) cons
       int64_t& size = b.sizes[static_cast<size_t>(labels[d])];
       const int64_t own = shapes[i][static_cast<int>(d)];
       require(own == size || own == 1 || size == 1, ErrorCode::kInvalidInput, "input ", i, " of shape ",
-              shapes[i].str(), ": dimension ", d, " is ", own, ", expected ", size);
+              shapes[i], ": dimension ", d, " is ", own, ", expected ", size);
       if (own != 1) size = own;
     }
   }

@@ -29,7 +29,7 @@ class Tile final : public Op {
     const Shape& in = ctx.shape(0);
     const std::vector<int64_t> repeats = ctx.require_int64s(1);
     require(static_cast<int>(repeats.size()) == in.rank(), ErrorCode::kInvalidInput, "repeats has ",
-            repeats.size(), " elements for an input of shape ", in.str());
+            repeats.size(), " elements for an input of shape ", in);
     Shape out;
     for (int i = 0; i < in.rank(); ++i) {
       const int64_t r = repeats[static_cast<size_t>(i)];

@@ -136,7 +136,7 @@ class ExpandDepthwise final : public Op {
     const Shape& f = filters_.shape();
     require(expand_.rank() == 4 && expand_[2] == 1 && expand_[3] == 1 && f.rank() == 4 &&
                 f[0] == expand_[0] && f[1] == 1 && expand_.count() > 0 && f.count() > 0,
-            ErrorCode::kInvalidModel, "weights of shapes ", expand_.str(), " and ", f.str(),
+            ErrorCode::kInvalidModel, "weights of shapes ", expand_, " and ", f,
             ", expected [E, C, 1, 1] and [E, 1, height, width], none of them 0");
     const ConvShape s{
         .window = {.rank = 2, .kernel = {1, 1}}, .in_channels = expand_[1], .out_channels = expand_[0]};
@@ -149,7 +149,7 @@ class ExpandDepthwise final : public Op {
     auto state = std::make_unique<State>();
     ImageShape image(ctx.shape(kX), Layout::kChannelsLast);
     require(image.rank == 2 && image.channels == expand_[1], ErrorCode::kInvalidInput, "X of shape ",
-            ctx.shape(kX).str(), ", expected [N, height, width, ", expand_[1], "]");
+            ctx.shape(kX), ", expected [N, height, width, ", expand_[1], "]");
     for (const int bias : {int{kExpandBias}, int{kBias}})
       require(!ctx.has(bias) || ctx.shape(bias) == Shape{expand_[0]}, ErrorCode::kInvalidInput,
               "a bias of another shape than [", expand_[0], "]");

@@ -13,7 +13,7 @@ class EyeLike final : public Op {
   explicit EyeLike(int64_t k) : k_(k) {}
   void plan(PlanContext& ctx) const override {
     require(ctx.shape(0).rank() == 2, ErrorCode::kInvalidInput, "input 0 must be a matrix, got shape ",
-            ctx.shape(0).str());
+            ctx.shape(0));
     ctx.output(0, ctx.shape(0));
   }
   void run(RunContext& ctx) const override {
@@ -34,7 +34,7 @@ class EyeLike final : public Op {
 
 std::unique_ptr<Op> make_eye_like(NodeContext& ctx) {
   ctx.expect_inputs(1, 1);
-  if (!ctx.input_type(0).is_tensor()) ctx.unsupported("input 0 is ", ctx.input_type(0).str());
+  if (!ctx.input_type(0).is_tensor()) ctx.unsupported("input 0 is ", ctx.input_type(0));
   const DType to = ctx.attr_dtype("dtype", ctx.dtype(0));
   // In types without a zero of all-zero bits there is nothing to fill with.
   if (to != DType::kBool && (!(dtype_is_integer(to) || dtype_is_float(to)) || to == DType::kFloat8E8M0))

@@ -29,7 +29,7 @@ class FlexAttention final : public Op {
   void plan(PlanContext& ctx) const override {
     const Shape &q = ctx.shape(0), &k = ctx.shape(1), &v = ctx.shape(2);
     require(q.rank() == 4 && k.rank() == 4 && v.rank() == 4, ErrorCode::kInvalidInput, "Q, K, V of shapes ",
-            q.str(), ", ", k.str(), ", ", v.str(), " must have 4 dimensions");
+            q, ", ", k, ", ", v, " must have 4 dimensions");
     auto state = std::make_unique<FlexState>();
     AttentionShape& s = state->shape;
     s = {.batch = q[0],
@@ -42,10 +42,9 @@ class FlexAttention final : public Op {
     require(k == Shape({s.batch, s.kv_heads, s.kv_rows, s.size}) &&
                 v == Shape({s.batch, s.kv_heads, s.kv_rows, s.v_size}) &&
                 (s.kv_heads > 0 ? s.q_heads % s.kv_heads == 0 : s.q_heads == 0),
-            ErrorCode::kInvalidInput, "Q, K, V of shapes ", q.str(), ", ", k.str(), ", ", v.str(),
-            " do not fit each other");
+            ErrorCode::kInvalidInput, "Q, K, V of shapes ", q, ", ", k, ", ", v, " do not fit each other");
     if (const auto bytes = scores_bytes(s); score_mod_ || prob_mod_)
-      require(bytes <= ctx.limits().max_tensor_bytes, ErrorCode::kLimit, "scores of shape ", s.scores().str(),
+      require(bytes <= ctx.limits().max_tensor_bytes, ErrorCode::kLimit, "scores of shape ", s.scores(),
               " would exceed max_tensor_bytes=", ctx.limits().max_tensor_bytes);
     ctx.output(0, Shape({s.batch, s.q_heads, s.q_rows, s.v_size}));
     state->scratch = AttentionScratch::plan(ctx, s, compute_);
@@ -59,7 +58,7 @@ class FlexAttention final : public Op {
  private:
   int64_t scores_bytes(const AttentionShape& s) const {
     const auto bytes = checked_mul(s.scores().count(), static_cast<int64_t>(dtype_size(softmax_)));
-    require(bytes.has_value(), ErrorCode::kLimit, "scores of shape ", s.scores().str(), " are too many");
+    require(bytes.has_value(), ErrorCode::kLimit, "scores of shape ", s.scores(), " are too many");
     return *bytes;
   }
 
@@ -134,7 +133,7 @@ class FlexAttention final : public Op {
     body->run(ctx, {Object::of(std::move(tensor))}, outputs);
     const Tensor& out = outputs.at(0).tensor;
     require(out.dtype() == softmax_ && out.shape() == shape, ErrorCode::kInvalidModel, name,
-            " gives a tensor of shape ", out.shape().str(), ", expected ", shape.str());
+            " gives a tensor of shape ", out.shape(), ", expected ", shape);
     return out;
   }
 

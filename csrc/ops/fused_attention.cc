@@ -79,8 +79,7 @@ class FusedAttention final : public Op {
  private:
   Dims dims_of(const PlanContext& ctx, int i) const {
     const Shape& x = ctx.shape(i);
-    require(x.rank() == 4, ErrorCode::kInvalidInput, "input ", i, " of shape ", x.str(),
-            " must have 4 dimensions");
+    require(x.rank() == 4, ErrorCode::kInvalidInput, "input ", i, " of shape ", x, " must have 4 dimensions");
     return a_.rows_first[i] ? Dims{x[0], x[2], x[1], x[3]} : Dims{x[0], x[1], x[2], x[3]};
   }
 
@@ -89,8 +88,7 @@ class FusedAttention final : public Op {
     Dims dims = {1, 1, 1, 1};
     if (!ctx.has(i)) return dims;
     const Shape& x = ctx.shape(i);
-    require(x.rank() <= 4, ErrorCode::kInvalidInput, "a mask of shape ", x.str(),
-            " for scores of 4 dimensions");
+    require(x.rank() <= 4, ErrorCode::kInvalidInput, "a mask of shape ", x, " for scores of 4 dimensions");
     for (int d = 0; d < x.rank(); ++d) dims[static_cast<size_t>(d + 4 - x.rank())] = x[d];
     return dims;
   }
@@ -117,8 +115,8 @@ class FusedAttention final : public Op {
     const bool whole = state.own[kK] == Dims{s.batch, s.kv_heads, s.kv_rows, s.size} &&
                        state.own[kV] == Dims{s.batch, s.kv_heads, s.kv_rows, s.v_size};
     require(whole && ctx.shape(kPastKey) == key && ctx.shape(kPastValue) == value, ErrorCode::kInvalidInput,
-            "past keys and values of shapes ", ctx.shape(kPastKey).str(), " and ",
-            ctx.shape(kPastValue).str(), ", expected ", key.str(), " and ", value.str());
+            "past keys and values of shapes ", ctx.shape(kPastKey), " and ", ctx.shape(kPastValue),
+            ", expected ", key, " and ", value);
     if (ctx.wants(kPresentKey)) ctx.output(kPresentKey, Shape({s.batch, s.kv_heads, s.total(), s.size}));
     if (ctx.wants(kPresentValue))
       ctx.output(kPresentValue, Shape({s.batch, s.kv_heads, s.total(), s.v_size}));

@@ -83,11 +83,11 @@ class GatherElements final : public Op {
   void plan(PlanContext& ctx) const override {
     const Shape &x = ctx.shape(0), &indices = ctx.shape(1);
     const int axis = normalize_axis(axis_, x.rank());
-    require(indices.rank() == x.rank(), ErrorCode::kInvalidInput, "indices have shape ", indices.str(),
-            ", the data have shape ", x.str());
+    require(indices.rank() == x.rank(), ErrorCode::kInvalidInput, "indices have shape ", indices,
+            ", the data have shape ", x);
     for (int i = 0; i < x.rank(); ++i)
-      require(i == axis || indices[i] <= x[i], ErrorCode::kInvalidInput, "indices have shape ", indices.str(),
-              ", beyond the data's ", x.str());
+      require(i == axis || indices[i] <= x[i], ErrorCode::kInvalidInput, "indices have shape ", indices,
+              ", beyond the data's ", x);
     ctx.output(0, indices);
     ctx.scratch(indices.count() * 8);
   }
@@ -113,13 +113,13 @@ class GatherND final : public Op {
     const Shape &x = ctx.shape(0), &indices = ctx.shape(1);
     const int64_t b = batch_dims_;
     require(indices.rank() >= 1 && b < std::min(x.rank(), indices.rank()), ErrorCode::kInvalidInput,
-            "data of shape ", x.str(), " and indices of shape ", indices.str(), " with batch_dims=", b);
+            "data of shape ", x, " and indices of shape ", indices, " with batch_dims=", b);
     for (int i = 0; i < b; ++i)
-      require(x[i] == indices[i], ErrorCode::kInvalidInput, "data of shape ", x.str(),
-              " and indices of shape ", indices.str(), " differ in the first ", b, " dimensions");
+      require(x[i] == indices[i], ErrorCode::kInvalidInput, "data of shape ", x, " and indices of shape ",
+              indices, " differ in the first ", b, " dimensions");
     const int64_t depth = indices[indices.rank() - 1];
-    require(depth >= 1 && depth <= x.rank() - b, ErrorCode::kInvalidInput, "indices of shape ", indices.str(),
-            " into data of shape ", x.str());
+    require(depth >= 1 && depth <= x.rank() - b, ErrorCode::kInvalidInput, "indices of shape ", indices,
+            " into data of shape ", x);
     Shape out;
     for (int i = 0; i + 1 < indices.rank(); ++i) out.push_back(indices[i]);
     for (int i = static_cast<int>(b + depth); i < x.rank(); ++i) out.push_back(x[i]);

@@ -18,7 +18,7 @@ struct GemmState : ProductState {
 Addend addend_of(const Shape& c, int64_t m, int64_t n) {
   const int64_t columns = c.rank() >= 1 ? c[c.rank() - 1] : 1, rows = c.rank() >= 2 ? c[c.rank() - 2] : 1;
   require(c.rank() <= 2 && (columns == 1 || columns == n) && (rows == 1 || rows == m),
-          ErrorCode::kInvalidInput, "C of shape ", c.str(), " does not broadcast to [", m, ", ", n, "]");
+          ErrorCode::kInvalidInput, "C of shape ", c, " does not broadcast to [", m, ", ", n, "]");
   if (columns == n && rows == m && m != 1) return n == 1 ? Addend::kPerRow : Addend::kFull;
   if (rows == m && m != 1) return Addend::kPerRow;
   return columns == n ? Addend::kPerColumn : Addend::kScalar;
@@ -71,7 +71,7 @@ class Gemm final : public Op {
   void plan(PlanContext& ctx) const override {
     const Shape &a = ctx.shape(0), &b = ctx.shape(1);
     require(a.rank() == 2 && b.rank() == 2, ErrorCode::kInvalidInput, "A and B must be matrices, got shapes ",
-            a.str(), " and ", b.str());
+            a, " and ", b);
     MatMulShape shape = matmul_shape(a, b, transpose_a_, transpose_b_);
     ctx.output(0, shape.output);
     auto state = std::make_unique<GemmState>();

@@ -31,7 +31,7 @@ class Range final : public Op {
   void plan(PlanContext& ctx) const override {
     for (int i = 0; i < 3; ++i)
       require(ctx.require_value(i).count() == 1, ErrorCode::kInvalidInput, "input ", i,
-              " must be a scalar, got ", ctx.shape(i).str());
+              " must be a scalar, got ", ctx.shape(i));
     int64_t n = 0;
     dispatch_range(ctx.dtype(0), [&]<class T>() { n = count<T>(ctx); });
     ctx.output(0, {n});
@@ -100,8 +100,7 @@ std::unique_ptr<Op> make_constant_of_shape(NodeContext& ctx) {
   const Tensor* given = ctx.attr_tensor("value");
   constexpr float kZero = 0;
   Tensor value = given ? *given : Tensor::from<float>({}, std::span(&kZero, 1));
-  require(value.count() == 1, ErrorCode::kInvalidModel, "value must have one element, got ",
-          value.shape().str());
+  require(value.count() == 1, ErrorCode::kInvalidModel, "value must have one element, got ", value.shape());
   ctx.output(0, value.dtype());
   return std::make_unique<ConstantOfShape>(std::move(value));
 }

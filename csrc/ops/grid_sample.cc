@@ -138,11 +138,11 @@ class GridSample final : public Op {
     const Shape &x = ctx.shape(0), &grid = ctx.shape(1);
     const int axes = x.rank() - 2;
     require(axes >= 1 && grid.rank() == x.rank() && grid[0] == x[0] && grid[axes + 1] == axes, kBad,
-            "an input of shape ", x.str(), " and a grid of shape ", grid.str());
+            "an input of shape ", x, " and a grid of shape ", grid);
     require(taps_of(axes) <= kMaxTaps, ErrorCode::kUnsupported, "interpolation over ", axes, " axes");
     Shape out{x[0], x[1]};
     for (int i = 1; i <= axes; ++i) out.push_back(grid[i]);
-    require(x.count(2, x.rank()) > 0 || out.count() == 0, kBad, "nothing to sample in ", x.str());
+    require(x.count(2, x.rank()) > 0 || out.count() == 0, kBad, "nothing to sample in ", x);
     ctx.output(0, out);
     ScratchLayout layout;
     layout.take(ctx.workers() * (block_points(axes) + 2) * taps_of(axes), sizeof(Tap));
@@ -249,7 +249,7 @@ class AffineGrid final : public Op {
     const std::vector<int64_t> size = ctx.require_int64s(1);
     const auto axes = static_cast<int64_t>(size.size()) - 2;
     require(axes == 2 || axes == 3, kBad, "size has ", size.size(), " elements, expected 4 or 5");
-    require((ctx.shape(0) == Shape{size[0], axes, axes + 1}), kBad, "theta has shape ", ctx.shape(0).str(),
+    require((ctx.shape(0) == Shape{size[0], axes, axes + 1}), kBad, "theta has shape ", ctx.shape(0),
             ", expected [", size[0], ", ", axes, ", ", axes + 1, "]");
     Shape out{size[0]};
     for (size_t i = 2; i < size.size(); ++i) {

@@ -36,7 +36,7 @@ class ImageDecoder final : public Op {
 
   void plan(PlanContext& ctx) const override {
     require(ctx.shape(0).rank() == 1, ErrorCode::kInvalidInput, "expected a stream of bytes of rank 1, got ",
-            ctx.shape(0).str());
+            ctx.shape(0));
     ctx.output_dynamic(0);
   }
 

@@ -32,7 +32,7 @@ struct RowState final : StepState {
 
 RowOperand row_operand(const Shape& x, const Shape& s, int axis) {
   require(s.rank() <= x.rank() && broadcast_shapes(x, s) == x, ErrorCode::kInvalidInput,
-          "a scale or bias of shape ", s.str(), " does not broadcast to ", x.str());
+          "a scale or bias of shape ", s, " does not broadcast to ", x);
   RowOperand operand;
   const auto strides = s.strides();
   const int lead = x.rank() - s.rank();

@@ -24,8 +24,8 @@ class LineValues {
       fits = values[rows ? rank - 1 : rank - 2] == 1 && values[rows ? rank - 2 : rank - 1] == lines_;
       for (int d = 0; d < rank - 2; ++d) fits = fits && (values[d] == 1 || values[d] == stack[d]);
     }
-    require(fits, ErrorCode::kInvalidInput, "a scale or zero point of shape ", values.str(),
-            " for matrices of shape ", stack.str(), ", expected one value, or ", lines_,
+    require(fits, ErrorCode::kInvalidInput, "a scale or zero point of shape ", values,
+            " for matrices of shape ", stack, ", expected one value, or ", lines_,
             rows ? " for the rows" : " for the columns");
     // Strides of the stack's dimensions in `values`.
     stack_ = stack;

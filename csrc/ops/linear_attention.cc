@@ -26,15 +26,15 @@ class LinearAttention final : public Op {
     const Shape &q = ctx.shape(kQuery), &k = ctx.shape(kKey), &v = ctx.shape(kValue);
     auto s = std::make_unique<LinearState>();
     require(q.rank() == 3 && k.rank() == 3 && v.rank() == 3 && q[2] % q_heads_ == 0 && v[2] % kv_heads_ == 0,
-            ErrorCode::kInvalidInput, "query, key, value of shapes ", q.str(), ", ", k.str(), ", ", v.str(),
+            ErrorCode::kInvalidInput, "query, key, value of shapes ", q, ", ", k, ", ", v,
             " do not split into ", q_heads_, " and ", kv_heads_, " heads");
     s->batch = q[0];
     s->tokens = q[1];
     s->d_k = q[2] / q_heads_;
     s->d_v = v[2] / kv_heads_;
     const auto expect = [&](const char* name, const Shape& actual, const Shape& expected) {
-      require(actual == expected, ErrorCode::kInvalidInput, name, " has shape ", actual.str(), ", expected ",
-              expected.str());
+      require(actual == expected, ErrorCode::kInvalidInput, name, " has shape ", actual, ", expected ",
+              expected);
     };
     expect("key", k, Shape({s->batch, s->tokens, kv_heads_ * s->d_k}));
     expect("value", v, Shape({s->batch, s->tokens, kv_heads_ * s->d_v}));

@@ -23,13 +23,13 @@ class MatMul final : public Op {
     ScratchLayout layout;
     product_.plan(*state, layout);
     if (ctx.has(2)) {
-      require(ctx.shape(2) == Shape{s.n}, ErrorCode::kInvalidInput, "bias of shape ", ctx.shape(2).str(),
+      require(ctx.shape(2) == Shape{s.n}, ErrorCode::kInvalidInput, "bias of shape ", ctx.shape(2),
               ", expected [", s.n, "]");
       state->extra = layout.take(s.n, sizeof(float));
     }
     if (ctx.has(3))
-      require(ctx.shape(3) == shape.output, ErrorCode::kInvalidInput, "residual of shape ",
-              ctx.shape(3).str(), ", expected ", shape.output.str());
+      require(ctx.shape(3) == shape.output, ErrorCode::kInvalidInput, "residual of shape ", ctx.shape(3),
+              ", expected ", shape.output);
     ctx.flops(product_flops(shape.output.count(), s.k, 1));
     ctx.scratch(layout.bytes());
     ctx.state(std::move(state));

@@ -70,8 +70,8 @@ class IntegerMatMul final : public Op {
     state.a_scale = LineValues(ctx.shape(in_.a_scale), ctx.shape(in_.a), true);
     state.b_scale = LineValues(ctx.shape(in_.b_scale), ctx.shape(in_.b), false);
     for (int i : {in_.y_scale, in_.y_zero})
-      require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " of shape ",
-              ctx.shape(i).str(), ", expected one value");
+      require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " of shape ", ctx.shape(i),
+              ", expected one value");
     state.a_scales = layout.take(state.a_scale.count(), sizeof(float));
     state.b_scales = layout.take(state.b_scale.count(), sizeof(float));
     state.sums = layout.take(y.count(), sizeof(int32_t));
@@ -125,8 +125,8 @@ class Float8MatMul final : public Op {
       s.values_at = layout.take(ctx.shape(input).count(), sizeof(float));
     }
     for (int i : {in.y_scale, in.y_zero})
-      require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " of shape ",
-              ctx.shape(i).str(), ", expected one value");
+      require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " of shape ", ctx.shape(i),
+              ", expected one value");
     state->product.shape = std::move(shape.product);
     state->sums = layout.take(shape.output.count(), sizeof(float));
     product_.plan(state->product, layout);

@@ -21,8 +21,7 @@ class MaxUnpool final : public Op {
 
   void plan(PlanContext& ctx) const override {
     const Shape& x = ctx.shape(0);
-    require(ctx.shape(1) == x, ErrorCode::kInvalidInput, "indices of shape ", ctx.shape(1).str(),
-            ", expected ", x.str());
+    require(ctx.shape(1) == x, ErrorCode::kInvalidInput, "indices of shape ", ctx.shape(1), ", expected ", x);
     auto state = std::make_unique<UnpoolState>();
     state->image = image_shape(x);
     const Shape& image = state->image;
@@ -31,8 +30,7 @@ class MaxUnpool final : public Op {
       const std::vector<int64_t> dims = ctx.require_int64s(2);
       bool fits = static_cast<int>(dims.size()) == image.rank();
       for (size_t d = 0; fits && d < dims.size(); ++d) fits = dims[d] >= image[static_cast<int>(d)];
-      require(fits, ErrorCode::kInvalidInput, "output_shape must be at least ", image.str(),
-              " along every axis");
+      require(fits, ErrorCode::kInvalidInput, "output_shape must be at least ", image, " along every axis");
       y = Shape(dims);
     }
     ctx.output(0, y);

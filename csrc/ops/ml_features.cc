@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <span>
 
 #include "base/math.h"
 #include "ops/dispatch.h"
+#include "ops/elements.h"
 #include "ops/index_input.h"
 #include "ops/ml_scores.h"
 
@@ -35,25 +37,24 @@ class Scaler final : public Op {
     check_length(offset_.size(), last_dim(s), "offset");
     check_length(scale_.size(), last_dim(s), "scale");
     ctx.output(0, s);
+    plan_rows(ctx, rows_of(s));
   }
   void run(RunContext& ctx) const override {
-    const int64_t features = last_dim(ctx.in(0).shape),
-                  rows = features == 0 ? 0 : ctx.in(0).count() / features;
-    const size_t offset_step = offset_.size() == 1 ? 0 : 1, scale_step = scale_.size() == 1 ? 0 : 1;
-    ctx.parallel(rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(features, 1)),
-                 [&](int64_t begin, int64_t end, int) {
-                   std::vector<double> x(static_cast<size_t>(features));
-                   for (int64_t r = begin; r < end; ++r) {
-                     load_features(ctx.in(0), r * features, features, x.data());
-                     float* y = ctx.out<float>(0) + r * features;
-                     for (size_t i = 0; i < x.size(); ++i)
-                       y[i] = static_cast<float>((x[i] - static_cast<double>(offset_[i * offset_step])) *
-                                                 static_cast<double>(scale_[i * scale_step]));
-                   }
-                 });
+    const RowShape s = rows_of(ctx.in(0).shape);
+    const int64_t offset_step = offset_.size() == 1 ? 0 : 1, scale_step = scale_.size() == 1 ? 0 : 1;
+    for_rows(ctx, s, 0, s.features, [&](int64_t row, const double* x, std::byte*) {
+      float* y = ctx.out<float>(0) + row * s.features;
+      for (int64_t i = 0; i < s.features; ++i)
+        y[i] = static_cast<float>((x[i] - static_cast<double>(offset_.data()[i * offset_step])) *
+                                  static_cast<double>(scale_.data()[i * scale_step]));
+    });
   }
 
  private:
+  static RowShape rows_of(const Shape& s) {
+    const int64_t features = last_dim(s);
+    return {features == 0 ? 0 : s.count() / features, features};
+  }
   std::vector<float> offset_, scale_;
 };
 
@@ -83,26 +84,20 @@ class Normalizer final : public Op {
   enum class Norm { kMax, kL1, kL2 };
   explicit Normalizer(Norm norm) : norm_(norm) {}
   void plan(PlanContext& ctx) const override {
-    row_shape(ctx.shape(0));
+    plan_rows(ctx, row_shape(ctx.shape(0)));
     ctx.output(0, ctx.shape(0));
   }
   void run(RunContext& ctx) const override {
     const RowShape s = row_shape(ctx.in(0).shape);
-    ctx.parallel(s.rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(s.features, 1)),
-                 [&](int64_t begin, int64_t end, int) {
-                   std::vector<double> x(static_cast<size_t>(s.features));
-                   for (int64_t r = begin; r < end; ++r) {
-                     load_features(ctx.in(0), r * s.features, s.features, x.data());
-                     const double length = measure(x);
-                     float* y = ctx.out<float>(0) + r * s.features;
-                     for (size_t i = 0; i < x.size(); ++i)
-                       y[i] = static_cast<float>(length == 0 ? x[i] : x[i] / length);
-                   }
-                 });
+    for_rows(ctx, s, 0, 2 * s.features, [&](int64_t row, const double* x, std::byte*) {
+      const double length = measure({x, static_cast<size_t>(s.features)});
+      float* y = ctx.out<float>(0) + row * s.features;
+      for (int64_t i = 0; i < s.features; ++i) y[i] = static_cast<float>(length == 0 ? x[i] : x[i] / length);
+    });
   }
 
  private:
-  double measure(const std::vector<double>& x) const {
+  double measure(std::span<const double> x) const {
     double total = 0;
     for (double v : x) {
       if (norm_ == Norm::kMax) total = std::max(total, std::abs(v));
@@ -164,7 +159,7 @@ class FeatureVectorizer final : public Op {
     for (size_t i = 0; i < widths_.size(); ++i) {
       const int at = static_cast<int>(i);
       require(rows(ctx.shape(at)) == rows(ctx.shape(0)), ErrorCode::kInvalidInput, "input ", at, " of shape ",
-              ctx.shape(at).str(), " does not have ", rows(ctx.shape(0)), " rows");
+              ctx.shape(at), " does not have ", rows(ctx.shape(0)), " rows");
       const auto sum = checked_add(width, widths_[i]);
       require(sum.has_value(), ErrorCode::kLimit, "inputdimensions is too large");
       width = *sum;
@@ -179,19 +174,21 @@ class FeatureVectorizer final : public Op {
     for (size_t i = 0; i < widths_.size(); at += widths_[i++]) {
       const TensorView& x = ctx.in(static_cast<int>(i));
       const int64_t columns = n == 0 ? 0 : x.count() / n, used = std::min(columns, widths_[i]);
-      std::vector<double> row(static_cast<size_t>(used));
-      for (int64_t r = 0; r < n; ++r) {
-        load_features(x, r * columns, used, row.data());
-        std::ranges::transform(row, ctx.out<float>(0) + r * width + at,
-                               [](double v) { return static_cast<float>(v); });
-      }
+      double block[kBlock];
+      for (int64_t r = 0; r < n; ++r)
+        for (int64_t c = 0; c < used; c += kBlock) {
+          const int64_t count = std::min(kBlock, used - c);
+          load_features(x, r * columns + c, count, block);
+          std::transform(block, block + count, ctx.out<float>(0) + r * width + at + c,
+                         [](double v) { return static_cast<float>(v); });
+        }
     }
   }
 
  private:
   static int64_t rows(const Shape& s) {
     require(s.rank() == 1 || s.rank() == 2, ErrorCode::kInvalidInput, "expected shape [N, C] or [C], got ",
-            s.str());
+            s);
     return s.rank() == 2 ? s[0] : 1;
   }
   std::vector<int64_t> widths_;
@@ -205,17 +202,19 @@ class ArrayFeatureExtractor final : public Op {
     out[out.rank() - 1] = ctx.shape(1).count();
     if (out.rank() == 1) out.insert(0, 1);
     ctx.output(0, out);
+    ScratchLayout layout;
+    layout.take(ctx.shape(1).count(), sizeof(int64_t));
+    ctx.scratch(layout.bytes());
   }
   void run(RunContext& ctx) const override {
     const TensorView& x = ctx.in(0);
     const int64_t features = last_dim(x.shape), n = ctx.in(1).count();
-    std::vector<int64_t> indices(static_cast<size_t>(n));
-    read_indices(ctx.in(1), features, indices.data());
+    auto* indices = ctx.scratch_as<int64_t>();
+    read_indices(ctx.in(1), features, indices);
     const int64_t rows = n == 0 ? 0 : ctx.out(0).count() / n;
     dispatch<float, double, int32_t, int64_t, std::string>(x.dtype, [&]<class T> {
       for (int64_t r = 0; r < rows; ++r)
-        for (int64_t i = 0; i < n; ++i)
-          ctx.out<T>(0)[r * n + i] = ctx.in<T>(0)[r * features + indices[static_cast<size_t>(i)]];
+        for (int64_t i = 0; i < n; ++i) ctx.out<T>(0)[r * n + i] = ctx.in<T>(0)[r * features + indices[i]];
     });
   }
 };
@@ -306,7 +305,7 @@ std::unique_ptr<Op> make_imputer(NodeContext& ctx) {
   const bool is_float = dtype_is_float(ctx.dtype(0));
   require(is_float ? !floats.empty() && ints.empty() : floats.empty() && !ints.empty(),
           ErrorCode::kInvalidModel, "imputed values must be ", is_float ? "floats" : "integers", " for ",
-          ctx.input_type(0).str());
+          ctx.input_type(0));
   for (int64_t v : ints)
     require(ctx.dtype(0) == DType::kInt64 || (v >= INT32_MIN && v <= INT32_MAX), ErrorCode::kInvalidModel,
             "imputed value ", v, " does not fit int32");
@@ -343,7 +342,7 @@ std::unique_ptr<Op> make_one_hot_encoder(NodeContext& ctx) {
   const std::vector<std::string> strings = ctx.attr_strings("cats_strings");
   const bool is_string = ctx.dtype(0) == DType::kString;
   require(is_string ? !strings.empty() : !ints.empty(), ErrorCode::kInvalidModel, "no categories for ",
-          ctx.input_type(0).str());
+          ctx.input_type(0));
   return std::make_unique<OneHotEncoder>(is_string ? std::vector<int64_t>() : ints,
                                          is_string ? strings : std::vector<std::string>(),
                                          ctx.attr_int("zeros", 1) != 0);

@@ -136,7 +136,7 @@ std::unique_ptr<Op> make_encoder(NodeContext& ctx, const Tensor& keys, Tensor va
   require(keys.count() == values.count(), ErrorCode::kInvalidModel, keys.count(), " keys for ",
           values.count(), " values");
   require(keys.dtype() == ctx.dtype(0), ErrorCode::kInvalidModel, "the keys are ", dtype_name(keys.dtype()),
-          ", the input is ", ctx.input_type(0).str());
+          ", the input is ", ctx.input_type(0));
   ctx.output(0, values.dtype());
   return std::make_unique<Encoder>(keys, std::move(values), std::move(otherwise));
 }

@@ -37,10 +37,6 @@ class Linear {
   std::vector<float> weights_, bias_;
 };
 
-int64_t row_grain(int64_t work) {
-  return std::clamp<int64_t>(32768 / std::max<int64_t>(work, 1), 1, 4096);
-}
-
 class LinearRegressor final : public Op {
  public:
   LinearRegressor(Linear linear, int64_t targets, PostTransform transform)
@@ -50,17 +46,14 @@ class LinearRegressor final : public Op {
     const RowShape s = row_shape(ctx.shape(0));
     linear_.check(s.features, targets_);
     ctx.output(0, {s.rows, targets_});
+    plan_rows(ctx, s);
   }
   void run(RunContext& ctx) const override {
     const RowShape s = row_shape(ctx.in(0).shape);
-    ctx.parallel(s.rows, row_grain(linear_.count()), [&](int64_t begin, int64_t end, int) {
-      std::vector<double> x(static_cast<size_t>(s.features));
-      for (int64_t r = begin; r < end; ++r) {
-        load_features(ctx.in(0), r * s.features, s.features, x.data());
-        float* y = ctx.out<float>(0) + r * targets_;
-        linear_.run(x.data(), s.features, targets_, y);
-        apply_post_transform(transform_, y, targets_);
-      }
+    for_rows(ctx, s, 0, linear_.count(), [&](int64_t row, const double* x, std::byte*) {
+      float* y = ctx.out<float>(0) + row * targets_;
+      linear_.run(x, s.features, targets_, y);
+      apply_post_transform(transform_, y, targets_);
     });
   }
 
@@ -77,31 +70,29 @@ class LinearClassifier final : public Op {
 
   void plan(PlanContext& ctx) const override {
     const RowShape s = row_shape(ctx.shape(0));
-    linear_.check(s.features, targets(s.features));
+    const int64_t n = targets(s.features);
+    linear_.check(s.features, n);
     ctx.longest_string(labels_.longest());
     if (ctx.wants(0)) ctx.output(0, {s.rows});
-    if (ctx.wants(1)) ctx.output(1, {s.rows, columns(targets(s.features))});
+    if (ctx.wants(1)) ctx.output(1, {s.rows, columns(n)});
+    plan_rows(ctx, s, score_bytes(n));
   }
   void run(RunContext& ctx) const override {
     const RowShape s = row_shape(ctx.in(0).shape);
     const int64_t n = targets(s.features), wide = columns(n);
     const SecondClass second = wide == n ? SecondClass::kNone : SecondClass::kOpposite;
-    ctx.parallel(s.rows, row_grain(linear_.count()), [&](int64_t begin, int64_t end, int) {
-      std::vector<double> x(static_cast<size_t>(s.features));
-      std::vector<float> scores(static_cast<size_t>(n));
-      for (int64_t r = begin; r < end; ++r) {
-        load_features(ctx.in(0), r * s.features, s.features, x.data());
-        linear_.run(x.data(), s.features, n, scores.data());
-        if (ctx.wants(0) && n == 1) labels_.write_binary(ctx.out(0), r, scores[0] > 0);
-        if (ctx.wants(0) && n > 1)
-          labels_.write(ctx.out(0), r,
-                        static_cast<size_t>(std::ranges::max_element(scores) - scores.begin()));
-        if (ctx.wants(1)) write_scores(scores.data(), n, transform_, second, ctx.out<float>(1) + r * wide);
-      }
+    for_rows(ctx, s, score_bytes(n), linear_.count(), [&](int64_t row, const double* x, std::byte* extra) {
+      auto* scores = reinterpret_cast<float*>(extra);
+      linear_.run(x, s.features, n, scores);
+      if (ctx.wants(0) && n == 1) labels_.write_binary(ctx.out(0), row, scores[0] > 0);
+      if (ctx.wants(0) && n > 1)
+        labels_.write(ctx.out(0), row, static_cast<size_t>(std::max_element(scores, scores + n) - scores));
+      if (ctx.wants(1)) write_scores(scores, n, transform_, second, ctx.out<float>(1) + row * wide);
     });
   }
 
  private:
+  static int64_t score_bytes(int64_t targets) { return targets * int64_t{sizeof(float)}; }
   // Two classes may share one row of weights, for the second of them.
   int64_t targets(int64_t features) const {
     const auto classes = static_cast<int64_t>(labels_.size());

@@ -27,7 +27,7 @@ void expect_map(const NodeContext& ctx) {
   ctx.expect_inputs(1, 1);
   const ValueType& type = ctx.input_type(0);
   require(type.map_key != DType::kUndefined && !type.sequence && !type.optional, ErrorCode::kInvalidModel,
-          "expected a map, got ", type.str());
+          "expected a map, got ", type);
 }
 
 class ZipMap final : public Op {
@@ -152,7 +152,7 @@ std::unique_ptr<Op> make_dict_vectorizer(NodeContext& ctx) {
   const std::vector<int64_t> ints = ctx.attr_ints("int64_vocabulary");
   const std::vector<std::string> strings = ctx.attr_strings("string_vocabulary");
   require(type.map_key == DType::kString ? !strings.empty() : type.map_key == DType::kInt64 && !ints.empty(),
-          ErrorCode::kInvalidModel, "no vocabulary for ", type.str());
+          ErrorCode::kInvalidModel, "no vocabulary for ", type);
   const DType v = type.dtype;
   if (v != DType::kInt64 && v != DType::kFloat32 && v != DType::kFloat64 && v != DType::kString)
     ctx.unsupported("maps to ", dtype_name(v));
@@ -165,7 +165,7 @@ std::unique_ptr<Op> make_cast_map(NodeContext& ctx) {
   expect_map(ctx);
   const ValueType& type = ctx.input_type(0);
   if (type.map_key != DType::kInt64 || (type.dtype != DType::kFloat32 && type.dtype != DType::kString))
-    ctx.unsupported("maps of type ", type.str());
+    ctx.unsupported("maps of type ", type);
   const std::string to = ctx.attr_string("cast_to", "TO_FLOAT"), form = ctx.attr_string("map_form", "DENSE");
   require(to == "TO_FLOAT" || to == "TO_STRING" || to == "TO_INT64", ErrorCode::kInvalidModel,
           "unknown cast_to '", to, "'");

@@ -100,7 +100,7 @@ void write_scores(const float* scores, int64_t n, PostTransform transform, Secon
 
 RowShape row_shape(const Shape& shape) {
   require(shape.rank() == 1 || shape.rank() == 2, ErrorCode::kInvalidInput,
-          "expected shape [N, F] or [F], got ", shape.str());
+          "expected shape [N, F] or [F], got ", shape);
   return shape.rank() == 2 ? RowShape{shape[0], shape[1]} : RowShape{1, shape[0]};
 }
 
@@ -114,6 +114,14 @@ void load_features(const TensorView& x, int64_t at, int64_t n, double* out) {
       return;
     default: fail(ErrorCode::kInternal, "features of type ", dtype_name(x.dtype));
   }
+}
+
+void plan_rows(PlanContext& ctx, const RowShape& shape, int64_t extra) {
+  ScratchLayout one, all;
+  one.take(shape.features, sizeof(double));
+  one.take(extra, 1);
+  all.take(ctx.workers(), one.bytes());
+  ctx.scratch(all.bytes());
 }
 
 ClassLabels::ClassLabels(const NodeContext& ctx, std::string_view ints, std::string_view strings)

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ops/op.h"
+#include "ops/work.h"
 
 namespace pyinfer {
 
@@ -42,6 +43,26 @@ RowShape row_shape(const Shape& shape);
 
 // Features [at, at + n) as double.
 void load_features(const TensorView& x, int64_t at, int64_t n, double* out);
+
+// The scratch memory of for_rows: a row of features, and `extra` bytes, for each worker.
+void plan_rows(PlanContext& ctx, const RowShape& shape, int64_t extra = 0);
+
+// Calls f(row, its features as double, extra bytes) for every row. `work` is what one row costs, in
+// multiply-adds.
+template <class F>
+void for_rows(const RunContext& ctx, const RowShape& shape, int64_t extra, int64_t work, F&& f) {
+  const int64_t row_bytes = round_up(shape.features * int64_t{sizeof(double)}, kCacheLine);
+  const int64_t worker_bytes = row_bytes + round_up(extra, kCacheLine);
+  ctx.parallel(shape.rows, std::min<int64_t>(grain_for(work, 32768), 4096),
+               [&](int64_t begin, int64_t end, int worker) {
+                 std::byte* const memory = ctx.scratch() + worker * worker_bytes;
+                 auto* const x = reinterpret_cast<double*>(memory);
+                 for (int64_t r = begin; r < end; ++r) {
+                   load_features(ctx.in(0), r * shape.features, shape.features, x);
+                   f(r, x, memory + row_bytes);
+                 }
+               });
+}
 
 // The names of classes: strings or integers, by two attributes of which one is given.
 class ClassLabels {

@@ -75,20 +75,6 @@ class KernelFunction {
   int64_t degree_ = 0;
 };
 
-// Calls f(row, its features) for every row.
-template <class F>
-void for_rows(const RunContext& ctx, int64_t work_per_row, F&& f) {
-  const RowShape s = row_shape(ctx.in(0).shape);
-  const int64_t grain = std::clamp<int64_t>(32768 / std::max<int64_t>(work_per_row, 1), 1, 4096);
-  ctx.parallel(s.rows, grain, [&](int64_t begin, int64_t end, int) {
-    std::vector<double> x(static_cast<size_t>(s.features));
-    for (int64_t r = begin; r < end; ++r) {
-      load_features(ctx.in(0), r * s.features, s.features, x.data());
-      f(r, x.data());
-    }
-  });
-}
-
 class SvmRegressor final : public Op {
  public:
   explicit SvmRegressor(const NodeContext& ctx)
@@ -114,15 +100,16 @@ class SvmRegressor final : public Op {
     require(expected && static_cast<int64_t>(vectors_.size()) == *expected, ErrorCode::kInvalidInput,
             "the vectors have ", vectors_.size(), " elements, which do not fit ", s.features, " features");
     ctx.output(0, {s.rows, 1});
+    plan_rows(ctx, s);
   }
   void run(RunContext& ctx) const override {
-    const int64_t features = row_shape(ctx.in(0).shape).features;
-    for_rows(ctx, static_cast<int64_t>(vectors_.size()), [&](int64_t row, const double* x) {
+    const RowShape s = row_shape(ctx.in(0).shape);
+    for_rows(ctx, s, 0, static_cast<int64_t>(vectors_.size()), [&](int64_t row, const double* x, std::byte*) {
       double sum = 0;
-      if (count_ == 0) sum = dot(x, vectors_.data(), features);
+      if (count_ == 0) sum = dot(x, vectors_.data(), s.features);
       for (int64_t j = 0; j < count_; ++j)
         sum += static_cast<double>(coefficients_[static_cast<size_t>(j)]) *
-               kernel_(x, vectors_.data() + j * features, features);
+               kernel_(x, vectors_.data() + j * s.features, s.features);
       auto score = static_cast<float>(sum + rho_);
       if (one_class_)
         score = score > 0 ? 1.0f : -1.0f;
@@ -141,34 +128,35 @@ class SvmRegressor final : public Op {
   double rho_;
 };
 
-// The probabilities of k classes from those of all pairs, r[i, j] = P(i | i or j). The second method of Wu,
-// Lin and Weng, "Probability Estimates for Multi-class Classification by Pairwise Coupling" (2004).
-void couple_probabilities(int64_t k, const std::vector<double>& r, std::vector<double>& p) {
-  const auto n = static_cast<size_t>(k);
-  std::vector<double> q(n * n), qp(n);
-  p.assign(n, 1.0 / static_cast<double>(k));
-  for (size_t t = 0; t < n; ++t)
-    for (size_t j = 0; j < n; ++j) {
+// The probabilities p of n classes from those of all pairs, r[i, j] = P(i | i or j). The second method of Wu,
+// Lin and Weng, "Probability Estimates for Multi-class Classification by Pairwise Coupling" (2004). q[n, n]
+// and qp[n] are scratch memory.
+void couple_probabilities(int64_t n, const double* r, double* p, double* q, double* qp) {
+  std::fill_n(p, n, 1.0 / static_cast<double>(n));
+  for (int64_t t = 0; t < n; ++t) {
+    q[t * n + t] = 0;
+    for (int64_t j = 0; j < n; ++j) {
       if (j == t) continue;
       q[t * n + t] += r[j * n + t] * r[j * n + t];
       q[t * n + j] = -r[j * n + t] * r[t * n + j];
     }
-  const double precision = 0.005 / static_cast<double>(k);
-  const int64_t most = std::max<int64_t>(100, k);
+  }
+  const double precision = 0.005 / static_cast<double>(n);
+  const int64_t most = std::max<int64_t>(100, n);
   for (int64_t round = 0; round < most; ++round) {
     double pqp = 0, error = 0;
-    for (size_t t = 0; t < n; ++t) {
+    for (int64_t t = 0; t < n; ++t) {
       qp[t] = 0;
-      for (size_t j = 0; j < n; ++j) qp[t] += q[t * n + j] * p[j];
+      for (int64_t j = 0; j < n; ++j) qp[t] += q[t * n + j] * p[j];
       pqp += p[t] * qp[t];
     }
-    for (size_t t = 0; t < n; ++t) error = std::max(error, std::abs(qp[t] - pqp));
+    for (int64_t t = 0; t < n; ++t) error = std::max(error, std::abs(qp[t] - pqp));
     if (error < precision) return;
-    for (size_t t = 0; t < n; ++t) {
+    for (int64_t t = 0; t < n; ++t) {
       const double diff = (pqp - qp[t]) / q[t * n + t];
       p[t] += diff;
       pqp = (pqp + diff * (diff * q[t * n + t] + 2 * qp[t])) / (1 + diff) / (1 + diff);
-      for (size_t j = 0; j < n; ++j) {
+      for (int64_t j = 0; j < n; ++j) {
         qp[j] = (qp[j] + diff * q[t * n + j]) / (1 + diff);
         p[j] /= 1 + diff;
       }
@@ -213,24 +201,61 @@ class SvmClassifier final : public Op {
     ctx.longest_string(labels_.longest());
     if (ctx.wants(0)) ctx.output(0, {s.rows});
     if (ctx.wants(1)) ctx.output(1, {s.rows, columns()});
+    plan_rows(ctx, s, Room(*this).layout.bytes());
   }
 
   void run(RunContext& ctx) const override {
-    const int64_t features = row_shape(ctx.in(0).shape).features;
-    for_rows(ctx, static_cast<int64_t>(vectors_.size() + coefficients_.size()),
-             [&](int64_t row, const double* x) {
-               std::vector<double> scores;
-               std::vector<int64_t> votes;
+    const RowShape s = row_shape(ctx.in(0).shape);
+    Room room(*this);
+    for_rows(ctx, s, room.layout.bytes(), static_cast<int64_t>(vectors_.size() + coefficients_.size()),
+             [&](int64_t row, const double* x, std::byte* memory) {
+               const Pieces at = room.pieces(memory);
                if (count_ == 0)
-                 linear_scores(x, features, scores);
+                 linear_scores(x, s.features, at.scores);
                else
-                 pair_scores(x, features, scores, votes);
-               if (has_probabilities()) scores = probabilities(scores);
-               finish(ctx, row, scores, votes);
+                 pair_scores(x, s.features, at);
+               if (has_probabilities()) probabilities(at);
+               finish(ctx, row, has_probabilities() ? at.p : at.scores, at);
              });
   }
 
  private:
+  // What a worker needs to score a row.
+  struct Pieces {
+    double* kernels;         // of each support vector
+    double* scores;          // of each pair of classes; of each class without support vectors
+    int64_t* votes;          // for each class
+    float* rounded;          // scores
+    double *r, *q, *qp, *p;  // of couple_probabilities
+  };
+  struct Room {
+    explicit Room(const SvmClassifier& op)
+        : kernels(layout.take(op.count_, sizeof(double))),
+          scores(layout.take(std::max(op.pairs(), op.classes_), sizeof(double))),
+          votes(layout.take(op.classes_, sizeof(int64_t))),
+          rounded(layout.take(std::max(op.pairs(), op.classes_), sizeof(float))) {
+      if (!op.has_probabilities()) return;
+      const int64_t n = op.classes_;
+      r = layout.take(n * n, sizeof(double));
+      q = layout.take(n * n, sizeof(double));
+      qp = layout.take(n, sizeof(double));
+      p = layout.take(n, sizeof(double));
+    }
+    Pieces pieces(std::byte* memory) const {
+      const auto at = [&](int64_t offset) { return reinterpret_cast<double*>(memory + offset); };
+      return {at(kernels),
+              at(scores),
+              reinterpret_cast<int64_t*>(memory + votes),
+              reinterpret_cast<float*>(memory + rounded),
+              at(r),
+              at(q),
+              at(qp),
+              at(p)};
+    }
+    ScratchLayout layout;
+    int64_t kernels, scores, votes, rounded, r = 0, q = 0, qp = 0, p = 0;
+  };
+
   bool has_probabilities() const { return count_ > 0 && !prob_a_.empty(); }
   int64_t pairs() const { return classes_ * (classes_ - 1) / 2; }
   int64_t scores() const { return count_ == 0 || has_probabilities() ? classes_ : pairs(); }
@@ -252,60 +277,55 @@ class SvmClassifier final : public Op {
             " elements");
   }
 
-  void linear_scores(const double* x, int64_t features, std::vector<double>& scores) const {
+  void linear_scores(const double* x, int64_t features, double* scores) const {
     for (int64_t c = 0; c < classes_; ++c)
-      scores.push_back(dot(x, coefficients_.data() + c * features, features) + static_cast<double>(rho_[0]));
+      scores[c] = dot(x, coefficients_.data() + c * features, features) + static_cast<double>(rho_[0]);
   }
 
-  void pair_scores(const double* x, int64_t features, std::vector<double>& scores,
-                   std::vector<int64_t>& votes) const {
-    std::vector<double> k;
-    for (int64_t j = 0; j < count_; ++j) k.push_back(kernel_(x, vectors_.data() + j * features, features));
-    votes.assign(static_cast<size_t>(classes_), 0);
+  void pair_scores(const double* x, int64_t features, const Pieces& at) const {
+    for (int64_t j = 0; j < count_; ++j) at.kernels[j] = kernel_(x, vectors_.data() + j * features, features);
+    std::fill_n(at.votes, classes_, 0);
     // The vectors of class `of`, weighted by their coefficients against another class.
     const auto weigh = [&](int64_t row, int64_t of) {
       double sum = 0;
       for (int64_t v = starts_[static_cast<size_t>(of)]; v < starts_[static_cast<size_t>(of) + 1]; ++v)
-        sum += static_cast<double>(coefficients_[static_cast<size_t>(row * count_ + v)]) *
-               k[static_cast<size_t>(v)];
+        sum += static_cast<double>(coefficients_[static_cast<size_t>(row * count_ + v)]) * at.kernels[v];
       return sum;
     };
+    size_t pair = 0;
     for (int64_t i = 0; i < classes_; ++i)
-      for (int64_t j = i + 1; j < classes_; ++j) {
-        const double s = weigh(j - 1, i) + weigh(i, j) + static_cast<double>(rho_[scores.size()]);
-        scores.push_back(s);
-        ++votes[static_cast<size_t>(s > 0 ? i : j)];
+      for (int64_t j = i + 1; j < classes_; ++j, ++pair) {
+        const double s = weigh(j - 1, i) + weigh(i, j) + static_cast<double>(rho_[pair]);
+        at.scores[pair] = s;
+        ++at.votes[s > 0 ? i : j];
       }
   }
 
-  std::vector<double> probabilities(const std::vector<double>& scores) const {
-    const auto n = static_cast<size_t>(classes_);
-    std::vector<double> r(n * n), p;
-    size_t at = 0;
-    for (size_t i = 0; i < n; ++i)
-      for (size_t j = i + 1; j < n; ++j, ++at) {
-        const double z = scores[at] * static_cast<double>(prob_a_[at]) + static_cast<double>(prob_b_[at]);
+  void probabilities(const Pieces& at) const {
+    size_t pair = 0;
+    for (int64_t i = 0; i < classes_; ++i)
+      for (int64_t j = i + 1; j < classes_; ++j, ++pair) {
+        const double z =
+            at.scores[pair] * static_cast<double>(prob_a_[pair]) + static_cast<double>(prob_b_[pair]);
         const auto share = static_cast<double>(sigmoid_f32(static_cast<float>(-z)));
-        r[i * n + j] = std::clamp(share, 1e-7, 1 - 1e-7);
-        r[j * n + i] = 1 - r[i * n + j];
+        at.r[i * classes_ + j] = std::clamp(share, 1e-7, 1 - 1e-7);
+        at.r[j * classes_ + i] = 1 - at.r[i * classes_ + j];
       }
-    couple_probabilities(classes_, r, p);
-    return p;
+    couple_probabilities(classes_, at.r, at.p, at.q, at.qp);
   }
 
-  void finish(RunContext& ctx, int64_t row, const std::vector<double>& scores,
-              const std::vector<int64_t>& votes) const {
+  void finish(RunContext& ctx, int64_t row, const double* scores, const Pieces& at) const {
     if (ctx.wants(0) && classes_ == 1) labels_.write_binary(ctx.out(0), row, scores[0] > 0);
     if (ctx.wants(0) && classes_ > 1) {
-      const auto best = votes.empty() ? std::ranges::max_element(scores) - scores.begin()
-                                      : std::ranges::max_element(votes) - votes.begin();
+      const auto best = count_ == 0 ? std::max_element(scores, scores + classes_) - scores
+                                    : std::max_element(at.votes, at.votes + classes_) - at.votes;
       labels_.write(ctx.out(0), row, static_cast<size_t>(best));
     }
     if (!ctx.wants(1)) return;
-    const std::vector<float> rounded(scores.begin(), scores.end());
-    const bool pair = static_cast<int64_t>(rounded.size()) != columns();
-    write_scores(rounded.data(), static_cast<int64_t>(rounded.size()), transform_,
-                 pair ? SecondClass::kOpposite : SecondClass::kNone, ctx.out<float>(1) + row * columns());
+    const int64_t n = this->scores();
+    std::transform(scores, scores + n, at.rounded, [](double s) { return static_cast<float>(s); });
+    write_scores(at.rounded, n, transform_, n != columns() ? SecondClass::kOpposite : SecondClass::kNone,
+                 ctx.out<float>(1) + row * columns());
   }
 
   KernelFunction kernel_;

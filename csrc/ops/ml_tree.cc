@@ -17,15 +17,18 @@ enum class Aggregate { kAverage, kSum, kMin, kMax };
 // Rows that one worker walks through one tree before the next, so that the tree stays in its cache.
 constexpr int64_t kBlockRows = 128;
 
+// What the rows of a block got, by row and target: a worker's own, in its scratch memory.
 struct Votes {
-  std::vector<double> score;
-  std::vector<char> voted;  // whether a leaf named the target
+  double* score;
+  char* voted;     // whether a leaf named the target
+  void* features;  // of the block, in the type in which they are compared
+  float* rounded;  // one row of score
 
   void reset(int64_t n) {
-    score.assign(static_cast<size_t>(n), 0.0);
-    voted.assign(static_cast<size_t>(n), 0);
+    std::fill_n(score, n, 0.0);
+    std::fill_n(voted, n, char{0});
   }
-  void add(size_t at, double weight, Aggregate how) {
+  void add(int64_t at, double weight, Aggregate how) {
     double& s = score[at];
     if (!voted[at]) {
       s = weight;
@@ -38,6 +41,36 @@ struct Votes {
     }
     voted[at] = 1;
   }
+  float* round(const double* scores, int64_t n) const {
+    std::transform(scores, scores + n, rounded, [](double s) { return static_cast<float>(s); });
+    return rounded;
+  }
+};
+
+// Where Votes lie in the scratch memory of a worker.
+class VotesLayout {
+ public:
+  VotesLayout(const RowShape& s, int64_t targets) {
+    const int64_t rows = std::min(s.rows, kBlockRows);
+    score_ = take(rows, targets, sizeof(double));
+    voted_ = take(rows, targets, 1);
+    features_ = take(rows, s.features, sizeof(double));
+    rounded_ = take(1, targets, sizeof(float));
+  }
+  int64_t bytes() const { return layout_.bytes(); }
+  Votes at(std::byte* memory) const {
+    return {reinterpret_cast<double*>(memory + score_), reinterpret_cast<char*>(memory + voted_),
+            memory + features_, reinterpret_cast<float*>(memory + rounded_)};
+  }
+
+ private:
+  int64_t take(int64_t rows, int64_t columns, int64_t size) {
+    const auto count = checked_mul(rows, columns);
+    require(count.has_value(), ErrorCode::kLimit, "scratch memory would exceed 63 bits");
+    return layout_.take(*count, size);
+  }
+  ScratchLayout layout_;
+  int64_t score_, voted_, features_, rounded_;
 };
 
 // The trees of an operator, laid out for the type in which its features are compared.
@@ -57,13 +90,15 @@ class Trees {
   // Votes for the rows [begin, end), those of row r at (r - begin) * targets. Trees in ascending order.
   void count_votes(Aggregate how, const TensorView& x, int64_t features, int64_t begin, int64_t end,
                    Votes& votes) const {
-    votes.reset((end - begin) * ensemble_->targets);
+    const int64_t scores = (end - begin) * ensemble_->targets;
+    votes.reset(scores);
     if (single_)
       count(floats_, how, x, features, begin, end, votes);
     else
       count(doubles_, how, x, features, begin, end, votes);
     if (how != Aggregate::kAverage) return;
-    for (double& s : votes.score) s /= static_cast<double>(std::max<size_t>(ensemble_->roots.size(), 1));
+    const auto trees = static_cast<double>(std::max<size_t>(ensemble_->roots.size(), 1));
+    for (int64_t i = 0; i < scores; ++i) votes.score[i] /= trees;
   }
 
  private:
@@ -71,18 +106,20 @@ class Trees {
   void count(const TreeWalker<T>& walker, Aggregate how, const TensorView& x, int64_t features, int64_t begin,
              int64_t end, Votes& votes) const {
     const int64_t rows = end - begin;
-    std::vector<T> converted(x.dtype == DTypeOf<T>::value ? 0 : static_cast<size_t>(rows * features));
-    const T* from = converted.data();
+    auto* const converted = static_cast<T*>(votes.features);
+    const T* from = converted;
     if constexpr (std::is_same_v<T, double>) {
-      from = x.dtype == DType::kFloat64 ? x.as<double>() + begin * features : from;
-      if (!converted.empty()) load_features(x, begin * features, rows * features, converted.data());
+      if (x.dtype == DType::kFloat64)
+        from = x.as<double>() + begin * features;
+      else
+        load_features(x, begin * features, rows * features, converted);
     } else {
-      from = load_as<T>(x.dtype, x.data, begin * features, rows * features, converted.data());
+      from = load_as<T>(x.dtype, x.data, begin * features, rows * features, converted);
     }
     walker.leaves(from, rows, features, [&](int64_t row, const TreeEnsemble::Node& leaf) {
       for (int32_t v = leaf.yes; v < leaf.no; ++v) {
         const TreeEnsemble::Vote& vote = ensemble_->votes[static_cast<size_t>(v)];
-        votes.add(static_cast<size_t>(row * ensemble_->targets + vote.target), vote.weight, how);
+        votes.add(row * ensemble_->targets + vote.target, vote.weight, how);
       }
     });
   }
@@ -98,12 +135,19 @@ void check_features(const TreeEnsemble& e, const RowShape& s) {
           s.features);
 }
 
+void plan_blocks(PlanContext& ctx, const Trees& trees, const RowShape& s) {
+  ScratchLayout all;
+  all.take(ctx.workers(), VotesLayout(s, trees->targets).bytes());
+  ctx.scratch(all.bytes());
+}
+
 // Calls f(begin, end, votes) for blocks of rows.
 template <class F>
 void for_blocks(const RunContext& ctx, const Trees& trees, Aggregate how, F&& f) {
   const RowShape s = row_shape(ctx.in(0).shape);
-  ctx.parallel(ceil_div(s.rows, kBlockRows), 1, [&](int64_t first, int64_t last, int) {
-    Votes votes;
+  const VotesLayout layout(s, trees->targets);
+  ctx.parallel(ceil_div(s.rows, kBlockRows), 1, [&](int64_t first, int64_t last, int worker) {
+    Votes votes = layout.at(ctx.scratch() + worker * layout.bytes());
     for (int64_t b = first; b < last; ++b) {
       const int64_t begin = b * kBlockRows, end = std::min(s.rows, begin + kBlockRows);
       trees.count_votes(how, ctx.in(0), s.features, begin, end, votes);
@@ -121,17 +165,18 @@ class Regressor final : public Op {
     const RowShape s = row_shape(ctx.shape(0));
     check_features(*trees_, s);
     ctx.output(0, {s.rows, trees_->targets});
+    plan_blocks(ctx, trees_, s);
   }
   void run(RunContext& ctx) const override {
     for_blocks(ctx, trees_, how_, [&](int64_t begin, int64_t end, Votes& votes) {
       const int64_t n = trees_->targets;
       for (int64_t r = begin; r < end; ++r) {
-        double* scores = votes.score.data() + (r - begin) * n;
+        double* scores = votes.score + (r - begin) * n;
         for (size_t t = 0; t < base_.size(); ++t) scores[t] += base_[t];
         if (ctx.out(0).dtype == DType::kFloat64)
           write(scores, ctx.out(0), r);
         else
-          write(std::vector<float>(scores, scores + n).data(), ctx.out(0), r);
+          write(votes.round(scores, n), ctx.out(0), r);
       }
     });
   }
@@ -168,59 +213,50 @@ class Classifier final : public Op {
     check_features(*trees_, s);
     ctx.longest_string(labels_.longest());
     if (ctx.wants(0)) ctx.output(0, {s.rows});
-    if (ctx.wants(1)) ctx.output(1, {s.rows, columns()});
+    if (ctx.wants(1)) ctx.output(1, {s.rows, trees_->targets});
+    plan_blocks(ctx, trees_, s);
   }
   void run(RunContext& ctx) const override {
     for_blocks(ctx, trees_, Aggregate::kSum, [&](int64_t begin, int64_t end, const Votes& votes) {
       const int64_t n = trees_->targets;
       for (int64_t r = begin; r < end; ++r) {
-        std::vector<double> scores(votes.score.begin() + (r - begin) * n,
-                                   votes.score.begin() + (r - begin + 1) * n);
-        const char* voted = votes.voted.data() + (r - begin) * n;
+        double* scores = votes.score + (r - begin) * n;
         for (size_t t = 0; t < base_.size(); ++t) scores[t] += base_[t];
+        SecondClass second = SecondClass::kNone;
         if (n == 1)
-          single(ctx, r, scores);
+          label_single(ctx, r, scores);
         else if (only_ >= 0)
-          one_sided(ctx, r, scores);
+          second = label_one_sided(ctx, r, scores);
         else
-          many(ctx, r, scores, voted);
+          label_best(ctx, r, scores, votes.voted + (r - begin) * n);
+        if (ctx.wants(1))
+          write_scores(votes.round(scores, n), n, transform_, second, ctx.out<float>(1) + r * n);
       }
     });
   }
 
  private:
-  int64_t columns() const { return trees_->targets; }
-
-  void finish(RunContext& ctx, int64_t row, const std::vector<double>& scores, SecondClass second) const {
-    if (!ctx.wants(1)) return;
-    const std::vector<float> rounded(scores.begin(), scores.end());
-    write_scores(rounded.data(), static_cast<int64_t>(rounded.size()), transform_, second,
-                 ctx.out<float>(1) + row * columns());
-  }
-
-  void single(RunContext& ctx, int64_t row, const std::vector<double>& scores) const {
+  void label_single(const RunContext& ctx, int64_t row, const double* scores) const {
     if (ctx.wants(0)) labels_.write_binary(ctx.out(0), row, scores[0] > 0);
-    finish(ctx, row, scores, SecondClass::kNone);
   }
 
   // The best of the classes that got a vote.
-  void many(RunContext& ctx, int64_t row, const std::vector<double>& scores, const char* voted) const {
-    size_t best = scores.size();
-    for (size_t t = 0; t < scores.size(); ++t)
-      if ((voted[t] || !base_.empty()) && (best == scores.size() || scores[t] > scores[best])) best = t;
-    if (ctx.wants(0)) labels_.write(ctx.out(0), row, best == scores.size() ? 0 : best);
-    finish(ctx, row, scores, SecondClass::kNone);
+  void label_best(const RunContext& ctx, int64_t row, const double* scores, const char* voted) const {
+    int64_t best = -1;
+    for (int64_t t = 0; t < trees_->targets; ++t)
+      if ((voted[t] || !base_.empty()) && (best < 0 || scores[t] > scores[best])) best = t;
+    if (ctx.wants(0)) labels_.write(ctx.out(0), row, static_cast<size_t>(std::max<int64_t>(best, 0)));
   }
 
   // With two classes the leaves may vote for one of them only. When that is the first, its score speaks for
   // the second: as a probability when no weight is negative, else by its sign.
-  void one_sided(RunContext& ctx, int64_t row, const std::vector<double>& scores) const {
+  SecondClass label_one_sided(const RunContext& ctx, int64_t row, const double* scores) const {
     const bool plain = transform_ == PostTransform::kNone || transform_ == PostTransform::kProbit;
     const bool probability = plain && (all_positive_ || transform_ == PostTransform::kProbit);
-    const auto s = static_cast<float>(scores[static_cast<size_t>(only_)]);
+    const auto s = static_cast<float>(scores[only_]);
     if (ctx.wants(0)) labels_.write_binary(ctx.out(0), row, s > (probability ? 0.5f : 0.0f));
-    const SecondClass second = probability ? SecondClass::kComplement : SecondClass::kOpposite;
-    finish(ctx, row, scores, only_ == 0 ? second : SecondClass::kNone);
+    if (only_ != 0) return SecondClass::kNone;
+    return probability ? SecondClass::kComplement : SecondClass::kOpposite;
   }
 
   Trees trees_;

@@ -16,8 +16,8 @@ class BiasGelu final : public Op {
   void plan(PlanContext& ctx) const override {
     const Shape &x = ctx.shape(0), &bias = ctx.shape(1);
     const int last = x.rank() - 1;
-    require(last >= 0 && bias == Shape({x[last]}), ErrorCode::kInvalidInput, "the bias has shape ",
-            bias.str(), ", expected one value for each of the last dimension of ", x.str());
+    require(last >= 0 && bias == Shape({x[last]}), ErrorCode::kInvalidInput, "the bias has shape ", bias,
+            ", expected one value for each of the last dimension of ", x);
     Shape y = x;
     if (split_) {
       require(x[last] % 2 == 0, ErrorCode::kInvalidInput, "rows of ", x[last], " elements have no halves");

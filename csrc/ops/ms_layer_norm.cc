@@ -43,7 +43,7 @@ class SummedNorm : public Op {
     for (int i : {at_.gamma, at_.beta, at_.bias})
       if (ctx.has(i))
         require(ctx.shape(i) == Shape({s->n}), ErrorCode::kInvalidInput, "input ", i, " has shape ",
-                ctx.shape(i).str(), ", expected [", s->n, "]");
+                ctx.shape(i), ", expected [", s->n, "]");
     ctx.output(0, shape);
     if (ctx.wants(at_.sum)) ctx.output(at_.sum, shape);
     Shape reduced = shape;
@@ -112,7 +112,7 @@ class SkipNorm final : public SummedNorm {
     bool fits = (x.rank() == 2 || x.rank() == 3) && (lead == 0 || lead == 1) && skip.rank() >= 2;
     for (int d = 0; fits && d < skip.rank(); ++d)
       fits = skip[d] == x[d + lead] || (d == 0 && x.rank() == 3 && lead == 0 && skip[0] == 1);
-    require(fits, ErrorCode::kInvalidInput, "input and skip have shapes ", x.str(), " and ", skip.str(),
+    require(fits, ErrorCode::kInvalidInput, "input and skip have shapes ", x, " and ", skip,
             ", expected one shape of 2 or 3 dimensions, or a skip without batch");
     plan_rows(ctx, x);
   }
@@ -139,23 +139,23 @@ class EmbedNorm final : public SummedNorm {
 
   void plan(PlanContext& ctx) const override {
     const Shape& ids = ctx.shape(kIds);
-    require(ids.rank() == 2, ErrorCode::kInvalidInput, "input_ids has shape ", ids.str(),
+    require(ids.rank() == 2, ErrorCode::kInvalidInput, "input_ids has shape ", ids,
             ", expected [batch, length]");
     const auto expect = [&](int i, const Shape& shape) {
       require(!ctx.has(i) || ctx.shape(i) == shape, ErrorCode::kInvalidInput, "input ", i, " has shape ",
-              ctx.has(i) ? ctx.shape(i).str() : "", ", expected ", shape.str());
+              ctx.has(i) ? ctx.shape(i).str() : "", ", expected ", shape);
     };
     const int64_t n = ctx.shape(kWords).rank() == 2 ? ctx.shape(kWords)[1] : 0;
     for (int i : {kWords, kPositions, kSegments})
       if (ctx.has(i))
         require(ctx.shape(i).rank() == 2 && ctx.shape(i)[1] == n, ErrorCode::kInvalidInput, "input ", i,
-                " has shape ", ctx.shape(i).str(), ", expected [rows, ", n, "]");
+                " has shape ", ctx.shape(i), ", expected [rows, ", n, "]");
     expect(kSegmentIds, ids);
     expect(kMask, ids);
     if (ctx.has(kPositionIds) && ctx.shape(kPositionIds) != Shape({1, ids[1]})) expect(kPositionIds, ids);
     require(ctx.has(kPositionIds) || ids.count() == 0 || ids[1] <= ctx.shape(kPositions)[0],
             ErrorCode::kInvalidInput, "a sequence of ", ids[1], " with position embeddings of shape ",
-            ctx.shape(kPositions).str());
+            ctx.shape(kPositions));
     plan_rows(ctx, Shape({ids[0], ids[1], n}));
     if (ctx.wants(1)) ctx.output(1, Shape({ids[0]}));
   }

@@ -40,7 +40,7 @@ class MatMulToFloat final : public Op {
     if (!in_.dynamic()) state->a_scale = LineValues(ctx.shape(in_.a_scale), a, true);
     if (ctx.has(in_.bias))
       require(ctx.shape(in_.bias) == Shape({n}), ErrorCode::kInvalidInput, "the bias has shape ",
-              ctx.shape(in_.bias).str(), ", expected [", n, "]");
+              ctx.shape(in_.bias), ", expected [", n, "]");
     state->a_scales = layout.take(state->a_scale.count(), sizeof(float));
     state->b_scales = layout.take(state->b_scale.count(), sizeof(float));
     state->bias = layout.take(n, sizeof(float));

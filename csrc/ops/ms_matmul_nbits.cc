@@ -76,8 +76,8 @@ class MatMulNBits final : public Op {
   void plan(PlanContext& ctx) const override {
     const Shape& a = ctx.shape(kA);
     const int r = a.rank();
-    require(r >= 1 && a[r - 1] == f_.k, ErrorCode::kInvalidInput, "A has shape ", a.str(),
-            ", expected [..., ", f_.k, "]");
+    require(r >= 1 && a[r - 1] == f_.k, ErrorCode::kInvalidInput, "A has shape ", a, ", expected [..., ",
+            f_.k, "]");
     Shape y = a;
     y[r - 1] = f_.n;
     ctx.output(0, y);
@@ -138,7 +138,7 @@ class MatMulNBits final : public Op {
  private:
   void check_shape(int i, const Shape& s) const {
     const auto expect = [&](bool ok, const char* name, const auto&... expected) {
-      require(ok, ErrorCode::kInvalidInput, name, " has shape ", s.str(), ", expected ", expected...);
+      require(ok, ErrorCode::kInvalidInput, name, " has shape ", s, ", expected ", expected...);
     };
     // Scales and zero points are also written flat.
     const int64_t groups = f_.groups(), count = s.count();

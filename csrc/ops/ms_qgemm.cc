@@ -22,8 +22,8 @@ class QGemm final : public Op {
 
   void plan(PlanContext& ctx) const override {
     const Shape &a = ctx.shape(kA), &b = ctx.shape(kB);
-    require(a.rank() == 2 && b.rank() == 2, ErrorCode::kInvalidInput, "A and B have shapes ", a.str(),
-            " and ", b.str(), ", expected two dimensions");
+    require(a.rank() == 2 && b.rank() == 2, ErrorCode::kInvalidInput, "A and B have shapes ", a, " and ", b,
+            ", expected two dimensions");
     MatMulShape shape = matmul_shape(a, b, transpose_a_, transpose_b_);
     ctx.output(0, shape.output);
     auto state = std::make_unique<GemmState>();
@@ -38,15 +38,15 @@ class QGemm final : public Op {
     }
     for (int i : {kAScale, kAZero, kYScale, kYZero})
       if (ctx.has(i))
-        require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " of shape ",
-                ctx.shape(i).str(), ", expected one value");
+        require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " of shape ", ctx.shape(i),
+                ", expected one value");
     const Shape columns({s.k, s.n});
     product_.plan(*state, layout, a, columns, &ctx.shape(kAZero), &ctx.shape(kBZero), ctx.workers());
     state->b_scale = LineValues(ctx.shape(kBScale), columns, false);
     if (ctx.has(kC)) {
       const Shape& c = ctx.shape(kC);
       require(c.rank() <= 2 && broadcast_shapes(c, shape.output) == shape.output, ErrorCode::kInvalidInput,
-              "C of shape ", c.str(), " does not broadcast to ", shape.output.str());
+              "C of shape ", c, " does not broadcast to ", shape.output);
       const int64_t rows = c.rank() == 2 ? c[0] : 1, across = c.rank() == 0 ? 1 : c[c.rank() - 1];
       state->c_row = rows == 1 ? 0 : across;
       state->c_column = across == 1 ? 0 : 1;

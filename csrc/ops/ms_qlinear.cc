@@ -151,13 +151,13 @@ class QLinearConcat final : public Op {
       check_grid(ctx, i + 1);
       Shape s = ctx.shape(i);
       if (i > 2) {
-        require(s.rank() == y.rank(), ErrorCode::kInvalidInput, "shapes ", y.str(), " and ", s.str(),
+        require(s.rank() == y.rank(), ErrorCode::kInvalidInput, "shapes ", y, " and ", s,
                 " have different ranks");
         const auto sum = checked_add(y[axis], s[axis]);
         require(sum.has_value(), ErrorCode::kLimit, "the concatenation is too long");
         y[axis] = *sum;
         s[axis] = y[axis];
-        require(s == y, ErrorCode::kInvalidInput, "input ", i, " has shape ", ctx.shape(i).str(),
+        require(s == y, ErrorCode::kInvalidInput, "input ", i, " has shape ", ctx.shape(i),
                 ", which does not continue the others along axis ", axis);
       }
     }

@@ -22,11 +22,11 @@ class GlobalAverage final : public Op {
   void plan(PlanContext& ctx) const override {
     for (int i : {1, 3}) check_grid(ctx, i);
     Shape y = ctx.shape(0);
-    require(y.rank() >= 3, ErrorCode::kInvalidInput, "an image of shape ", y.str(),
+    require(y.rank() >= 3, ErrorCode::kInvalidInput, "an image of shape ", y,
             ", expected 3 dimensions or more");
     for (int d = 0; d < y.rank() - 2; ++d) y[d + (last_ ? 1 : 2)] = 1;
     require(ctx.shape(0).count() > 0 || y.count() == 0, ErrorCode::kInvalidInput, "an image of shape ",
-            ctx.shape(0).str(), " has no pixels");
+            ctx.shape(0), " has no pixels");
     ctx.output(0, y);
     ctx.flops(ctx.shape(0).count());
   }

@@ -28,7 +28,7 @@ class Loss final : public Op {
 
   void plan(PlanContext& ctx) const override {
     const Shape& x = ctx.shape(0);
-    require(x.rank() >= 2, ErrorCode::kInvalidInput, "scores of shape ", x.str(),
+    require(x.rank() >= 2, ErrorCode::kInvalidInput, "scores of shape ", x,
             " must have 2 dimensions or more");
     auto s = std::make_unique<LossState>();
     s->n = x[0];
@@ -36,11 +36,11 @@ class Loss final : public Op {
     s->d = x.count(2, x.rank());
     Shape target = x;
     target.erase(1);
-    require(ctx.shape(1) == target, ErrorCode::kInvalidInput, "targets have shape ", ctx.shape(1).str(),
-            ", expected ", target.str());
+    require(ctx.shape(1) == target, ErrorCode::kInvalidInput, "targets have shape ", ctx.shape(1),
+            ", expected ", target);
     if (ctx.has(2))
-      require(ctx.shape(2) == Shape({s->c}), ErrorCode::kInvalidInput, "weights have shape ",
-              ctx.shape(2).str(), ", expected [", s->c, "]");
+      require(ctx.shape(2) == Shape({s->c}), ErrorCode::kInvalidInput, "weights have shape ", ctx.shape(2),
+              ", expected [", s->c, "]");
     const int64_t count = x.count(), targets = target.count(), element = compute_size(dtype_);
     ctx.output(0, reduction_ == Reduction::kNone ? target : Shape());
     if (ctx.wants(1)) ctx.output(1, x);

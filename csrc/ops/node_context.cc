@@ -59,12 +59,12 @@ void NodeContext::expect_dtype(int i, std::initializer_list<DType> allowed) cons
       if (d == type.dtype) return;
   std::string names;
   for (DType d : allowed) names += join(names.empty() ? "" : ", ", dtype_name(d));
-  unsupported("input ", i, " is ", type.str(), "; supported: ", names);
+  unsupported("input ", i, " is ", type, "; supported: ", names);
 }
 
 void NodeContext::expect_same_dtype(int i, int j) const {
   require(input_type(i) == input_type(j), ErrorCode::kInvalidModel, "inputs ", i, " and ", j,
-          " must have the same type, got ", input_type(i).str(), " and ", input_type(j).str());
+          " must have the same type, got ", input_type(i), " and ", input_type(j));
 }
 
 int64_t NodeContext::attr_int(std::string_view name) const {

@@ -45,11 +45,11 @@ class NonMaxSuppression final : public Op {
     const Shape &boxes = ctx.shape(0), &scores = ctx.shape(1);
     require(boxes.rank() == 3 && scores.rank() == 3 && boxes[2] == 4 && boxes[0] == scores[0] &&
                 boxes[1] == scores[2] && boxes[1] < INT32_MAX,
-            ErrorCode::kInvalidInput, "boxes of shape ", boxes.str(), " and scores of shape ", scores.str());
+            ErrorCode::kInvalidInput, "boxes of shape ", boxes, " and scores of shape ", scores);
     for (int i = 2; i < ctx.num_inputs(); ++i)
       if (ctx.has(i))
         require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " has shape ",
-                ctx.shape(i).str());
+                ctx.shape(i));
     ctx.scratch(rooms(scores, ctx.workers()).layout.bytes());
     ctx.output_dynamic(0);
   }

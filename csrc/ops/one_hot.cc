@@ -41,11 +41,11 @@ class OneHot final : public Op {
   void plan(PlanContext& ctx) const override {
     const Shape& indices = ctx.shape(0);
     const Tensor& depth = ctx.require_value(1);
-    require(depth.count() == 1, ErrorCode::kInvalidInput, "depth has shape ", depth.shape().str());
+    require(depth.count() == 1, ErrorCode::kInvalidInput, "depth has shape ", depth.shape());
     int64_t n;
     read_integers(depth.view(), -1, &n);
     require(n >= 0, ErrorCode::kInvalidInput, "depth is negative or too large");
-    require(ctx.shape(2) == Shape{2}, ErrorCode::kInvalidInput, "values has shape ", ctx.shape(2).str(),
+    require(ctx.shape(2) == Shape{2}, ErrorCode::kInvalidInput, "values has shape ", ctx.shape(2),
             ", expected [2]");
     Shape out = indices;
     const int axis = normalize_axis(axis_, indices.rank() + 1);
@@ -85,9 +85,9 @@ class Trilu final : public Op {
 
   void plan(PlanContext& ctx) const override {
     const Shape& x = ctx.shape(0);
-    require(x.rank() >= 2, ErrorCode::kInvalidInput, "expected rank 2 or more, got ", x.str());
+    require(x.rank() >= 2, ErrorCode::kInvalidInput, "expected rank 2 or more, got ", x);
     if (ctx.has(1))
-      require(ctx.shape(1).count() == 1, ErrorCode::kInvalidInput, "k has shape ", ctx.shape(1).str());
+      require(ctx.shape(1).count() == 1, ErrorCode::kInvalidInput, "k has shape ", ctx.shape(1));
     ctx.output(0, x);
     ctx.reuse(0, 0);
   }
@@ -143,9 +143,9 @@ class ReverseSequence final : public Op {
 
   void plan(PlanContext& ctx) const override {
     const Shape& x = ctx.shape(0);
-    require(x.rank() >= 2, ErrorCode::kInvalidInput, "expected rank 2 or more, got ", x.str());
+    require(x.rank() >= 2, ErrorCode::kInvalidInput, "expected rank 2 or more, got ", x);
     require(ctx.shape(1) == Shape{x[batch_axis_]}, ErrorCode::kInvalidInput, "sequence_lens has shape ",
-            ctx.shape(1).str(), ", expected [", x[batch_axis_], "]");
+            ctx.shape(1), ", expected [", x[batch_axis_], "]");
     ctx.output(0, x);
     ctx.scratch(x[0] * x[1] * 8);
   }

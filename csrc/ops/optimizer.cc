@@ -30,14 +30,14 @@ class Optimizer final : public Op {
 
   void plan(PlanContext& ctx) const override {
     for (int i : {0, 1})
-      require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " has shape ",
-              ctx.shape(i).str(), ", expected a scalar");
+      require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i, " has shape ", ctx.shape(i),
+              ", expected a scalar");
     for (int i = 0; i < count_; ++i) {
       const Shape& x = ctx.shape(2 + i);
       for (int part = 1; part < 2 + states_; ++part) {
         const int input = 2 + i + part * count_;
         require(ctx.shape(input) == x, ErrorCode::kInvalidInput, "input ", input, " has shape ",
-                ctx.shape(input).str(), ", expected ", x.str());
+                ctx.shape(input), ", expected ", x);
       }
       for (int part = 0; part < 1 + states_; ++part)
         if (ctx.wants(i + part * count_)) ctx.output(i + part * count_, x);

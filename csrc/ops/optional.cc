@@ -58,7 +58,7 @@ std::unique_ptr<Op> make_optional(NodeContext& ctx) {
     require(given != nullptr, ErrorCode::kInvalidModel, "neither an input nor attribute 'type' is given");
     type = *given;
   }
-  require(!type.optional, ErrorCode::kInvalidModel, "an optional of ", type.str());
+  require(!type.optional, ErrorCode::kInvalidModel, "an optional of ", type);
   type.optional = true;
   ctx.output(0, type);
   return std::make_unique<MakeOptional>();

@@ -10,8 +10,7 @@ namespace {
 std::string key_of(std::span<const Tensor* const> sources, std::string_view layout) {
   std::string key(layout);
   for (const Tensor* t : sources)
-    key +=
-        join(" ", reinterpret_cast<uintptr_t>(t->as<void>()), " ", dtype_name(t->dtype()), t->shape().str());
+    key += join(" ", reinterpret_cast<uintptr_t>(t->as<void>()), " ", dtype_name(t->dtype()), t->shape());
   return key;
 }
 

@@ -80,8 +80,7 @@ std::unique_ptr<PadState> plan_other(Mode mode, DType dtype, const Shape& in, co
     if (pads.before[a] == 0 && pads.after[a] == 0) continue;
     const int64_t crop = std::max<int64_t>(0, -pads.before[a]), before = std::max<int64_t>(0, pads.before[a]);
     const int64_t left = in[i] - crop - std::max<int64_t>(0, -pads.after[a]);
-    require(left > 0, ErrorCode::kInvalidInput, "nothing is left to pad with along axis ", i, " of ",
-            in.str());
+    require(left > 0, ErrorCode::kInvalidInput, "nothing is left to pad with along axis ", i, " of ", in);
     for (int64_t k = 0; k < out[i]; ++k) index[a].push_back(crop + source(mode, k, before, left));
   }
   state->maps = make_index_maps(dtype, in, index);
@@ -124,8 +123,7 @@ class Pad final : public Op {
     }
     const Shape out = padded_shape(in, pads);
     if (ctx.has(2))
-      require(ctx.shape(2).count() == 1, ErrorCode::kInvalidInput, "constant_value has shape ",
-              ctx.shape(2).str());
+      require(ctx.shape(2).count() == 1, ErrorCode::kInvalidInput, "constant_value has shape ", ctx.shape(2));
     if (out == in && std::all_of(given.begin(), given.end(), [](int64_t p) { return p == 0; }))
       return ctx.output_view(0, 0, out);
     ctx.output(0, out);

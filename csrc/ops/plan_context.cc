@@ -16,7 +16,7 @@ void PlanContext::output(int i, const Shape& shape) {
   for (int64_t d : shape.dims()) spread = spread ? checked_mul(*spread, std::max<int64_t>(d, 1)) : spread;
   spread = spread ? checked_mul(*spread, static_cast<int64_t>(dtype_size(out.type.dtype))) : spread;
   require(spread && bytes && *bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "output ", i,
-          " of shape ", shape.str(), " would exceed max_tensor_bytes=", limits_.max_tensor_bytes);
+          " of shape ", shape, " would exceed max_tensor_bytes=", limits_.max_tensor_bytes);
   out.shape = shape;
   out.shape_known = true;
 }

@@ -146,7 +146,7 @@ class Pool final : public Op {
     ctx.output(0, shape);
     if (ctx.wants(1)) ctx.output(1, shape);
     if (shape.count() > 0) {
-      require(image.pixels() > 0, ErrorCode::kInvalidInput, "an image of shape ", ctx.shape(0).str(),
+      require(image.pixels() > 0, ErrorCode::kInvalidInput, "an image of shape ", ctx.shape(0),
               " has no pixels to pool");
       // Kernels keep a table of the taps; a window may be larger than the image, but not by any factor.
       const int64_t taps = Shape(std::span(a.window.kernel, static_cast<size_t>(image.rank))).count();

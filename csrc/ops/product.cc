@@ -73,7 +73,7 @@ void finish_rows(double* c, const ProductFinish& f, float alpha, const double* r
 
 MatMulShape matmul_shape(const Shape& a, const Shape& b, bool transpose_a, bool transpose_b) {
   const auto bad = [&](bool ok, const char* why) {
-    require(ok, ErrorCode::kInvalidInput, "shapes ", a.str(), " and ", b.str(), " do not multiply", why);
+    require(ok, ErrorCode::kInvalidInput, "shapes ", a, " and ", b, " do not multiply", why);
   };
   bad(a.rank() >= 1 && b.rank() >= 1, ": both need at least one dimension");
   MatMulShape out;

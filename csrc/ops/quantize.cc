@@ -35,7 +35,7 @@ void plan_grid(PlanContext& ctx, int64_t axis, int64_t block_size) {
   if (ctx.has(2)) {
     const Shape& zero = ctx.shape(2);
     require(zero == scale || (zero.count() == 1 && scale.count() == 1), ErrorCode::kInvalidInput,
-            "zero point of shape ", zero.str(), ", expected the scale's, ", scale.str());
+            "zero point of shape ", zero, ", expected the scale's, ", scale);
   }
   ctx.output(0, x);
   ctx.state(std::make_unique<QuantizeGrid>(x, scale, axis, block_size));
@@ -220,7 +220,7 @@ class DequantizeLinear final : public Op {
 std::unique_ptr<Op> make_dequantize(NodeContext& ctx) {
   ctx.expect_inputs(2, 3);
   if (!ctx.input_type(0).is_tensor() || (!is_one_of(ctx.dtype(0), kQuantized) && ctx.dtype(0) != kInt32))
-    ctx.unsupported("input 0 is ", ctx.input_type(0).str(), ", which is no quantized type");
+    ctx.unsupported("input 0 is ", ctx.input_type(0), ", which is no quantized type");
   ctx.expect_dtype(1, {kFloat32, kFloat16, kBFloat16, kFloat8E8M0});
   if (ctx.has_input(2)) ctx.expect_same_dtype(0, 2);
   DType to = optional_dtype(ctx, "output_dtype");

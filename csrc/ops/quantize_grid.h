@@ -27,14 +27,14 @@ class QuantizeGrid final : public StepState {
     axis_ = x[at];
     inner_ = x.count(at + 1, x.rank());
     if (block_size == 0) {
-      require(scale.rank() == 1 && scale[0] == axis_, ErrorCode::kInvalidInput, "scale of shape ",
-              scale.str(), " fits no axis ", axis, " of ", x.str());
+      require(scale.rank() == 1 && scale[0] == axis_, ErrorCode::kInvalidInput, "scale of shape ", scale,
+              " fits no axis ", axis, " of ", x);
       mode_ = Mode::kPerAxis;
     } else {
       Shape expected = x;
       expected[at] = ceil_div(axis_, std::min(block_size, std::max<int64_t>(axis_, 1)));
-      require(scale == expected, ErrorCode::kInvalidInput, "scale of shape ", scale.str(), ", expected ",
-              expected.str(), " for ", x.str(), " in blocks of ", block_size, " along axis ", axis);
+      require(scale == expected, ErrorCode::kInvalidInput, "scale of shape ", scale, ", expected ", expected,
+              " for ", x, " in blocks of ", block_size, " along axis ", axis);
       mode_ = Mode::kBlocked;
       block_ = std::min(block_size, std::max<int64_t>(axis_, 1));
       blocks_ = expected[at];

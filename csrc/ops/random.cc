@@ -68,7 +68,7 @@ std::unique_ptr<Op> make_random(NodeContext& ctx) {
   const std::string& name = ctx.node().op_type;
   const bool like = name.ends_with("Like"), normal = name.starts_with("RandomNormal");
   ctx.expect_inputs(like ? 1 : 0, like ? 1 : 0);
-  if (like && !ctx.input_type(0).is_tensor()) ctx.unsupported("input 0 is ", ctx.input_type(0).str());
+  if (like && !ctx.input_type(0).is_tensor()) ctx.unsupported("input 0 is ", ctx.input_type(0));
   std::optional<Shape> shape;
   if (!like) {
     require(ctx.has_attr("shape"), ErrorCode::kInvalidModel, "attribute 'shape' is required");
@@ -137,8 +137,7 @@ class Multinomial final : public Op {
 
   void plan(PlanContext& ctx) const override {
     const Shape& x = ctx.shape(0);
-    require(x.rank() == 2, ErrorCode::kInvalidInput, "input 0 must have shape [batch, classes], got ",
-            x.str());
+    require(x.rank() == 2, ErrorCode::kInvalidInput, "input 0 must have shape [batch, classes], got ", x);
     require(x[1] > 0 || x[0] == 0, ErrorCode::kInvalidInput, "there is no class to draw");
     ctx.output(0, {x[0], samples_});
     ctx.scratch(x[1] * static_cast<int64_t>(sizeof(double)));
@@ -204,7 +203,7 @@ class Dropout final : public Op {
     for (int i : {1, 2})
       if (ctx.has(i))
         require(ctx.shape(i).count() == 1, ErrorCode::kInvalidInput, "input ", i,
-                " must be a scalar, got shape ", ctx.shape(i).str());
+                " must be a scalar, got shape ", ctx.shape(i));
     const bool inference = !ctx.has(2) || (ctx.value(2) != nullptr && !*ctx.value(2)->as<bool>());
     if (inference) return ctx.output_view(0, 0, x);
     ctx.output(0, x);
@@ -252,9 +251,8 @@ class Dropout final : public Op {
 std::unique_ptr<Op> make_dropout(NodeContext& ctx) {
   ctx.expect_inputs(1, 3);
   if (!ctx.input_type(0).is_tensor() || !dtype_is_float(ctx.dtype(0)))
-    ctx.unsupported("input 0 is ", ctx.input_type(0).str());
-  if (ctx.has_input(1) && !dtype_is_float(ctx.dtype(1)))
-    ctx.unsupported("input 1 is ", ctx.input_type(1).str());
+    ctx.unsupported("input 0 is ", ctx.input_type(0));
+  if (ctx.has_input(1) && !dtype_is_float(ctx.dtype(1))) ctx.unsupported("input 1 is ", ctx.input_type(1));
   if (ctx.has_input(2)) ctx.expect_dtype(2, {kBool});
   ctx.output(0, ctx.dtype(0));
   ctx.output(1, kBool);

@@ -52,18 +52,18 @@ class Recurrent final : public Op {
 
   void plan(PlanContext& ctx) const override {
     const Shape& x = ctx.shape(0);
-    require(x.rank() == 3, ErrorCode::kInvalidInput, "X has shape ", x.str(), ", expected 3 dimensions");
+    require(x.rank() == 3, ErrorCode::kInvalidInput, "X has shape ", x, ", expected 3 dimensions");
     const RecurrentWeights<C> weights = weights_of(ctx);
     auto s = std::make_unique<RecurrentState>();
     s->steps = x[a_.batch_first ? 1 : 0];
     s->batch = x[a_.batch_first ? 0 : 1];
-    require(x[2] == weights.input, ErrorCode::kInvalidInput, "X has shape ", x.str(), ", expected ",
-            weights.input, " as its last dimension, as W has");
+    require(x[2] == weights.input, ErrorCode::kInvalidInput, "X has shape ", x, ", expected ", weights.input,
+            " as its last dimension, as W has");
     const int64_t t = s->steps, b = s->batch, h = weights.hidden, d = weights.directions;
     const Shape state = a_.batch_first ? Shape({b, d, h}) : Shape({d, b, h});
     const auto expect = [&](int i, const Shape& expected) {
       require(!ctx.has(i) || ctx.shape(i) == expected, ErrorCode::kInvalidInput, "input ", i, " has shape ",
-              ctx.has(i) ? ctx.shape(i).str() : "", ", expected ", expected.str());
+              ctx.has(i) ? ctx.shape(i).str() : "", ", expected ", expected);
     };
     expect(4, Shape({b}));
     expect(5, state);

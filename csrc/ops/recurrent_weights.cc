@@ -102,17 +102,17 @@ RecurrentWeights<C>::RecurrentWeights(const RecurrentAttributes& a, const Shape&
     : gates(gate_count(a.cell)),
       directions(a.directions),
       split(a.cell == Cell::kGru && !a.linear_before_reset) {
-  require(w.rank() == 3 && r.rank() == 3, ErrorCode::kInvalidInput, "W of shape ", w.str(),
-          " and R of shape ", r.str(), " must have 3 dimensions");
+  require(w.rank() == 3 && r.rank() == 3, ErrorCode::kInvalidInput, "W of shape ", w, " and R of shape ", r,
+          " must have 3 dimensions");
   input = w[2];
   hidden = r[2];
-  require(a.hidden == 0 || a.hidden == hidden, ErrorCode::kInvalidInput, "R has shape ", r.str(),
+  require(a.hidden == 0 || a.hidden == hidden, ErrorCode::kInvalidInput, "R has shape ", r,
           ", expected hidden_size ", a.hidden, " as its last dimension");
   (void)w.count();
   (void)r.count();
   const auto expect = [&](const char* name, const Shape& actual, const Shape& expected) {
-    require(actual == expected, ErrorCode::kInvalidInput, name, " has shape ", actual.str(), ", expected ",
-            expected.str());
+    require(actual == expected, ErrorCode::kInvalidInput, name, " has shape ", actual, ", expected ",
+            expected);
   };
   constexpr int64_t kMost = int64_t{1} << 40;
   require(hidden < kMost && input < kMost, ErrorCode::kLimit, "sizes of ", hidden, " and ", input,

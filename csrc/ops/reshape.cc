@@ -31,7 +31,7 @@ class Reshape final : public View {
       require(d >= -1, kBad, "shape has a dimension of ", d);
       if (d == 0 && !allow_zero_) {
         require(static_cast<int>(i) < in.rank(), kBad, "shape copies dimension ", i, " of an input of shape ",
-                in.str());
+                in);
         d = in[static_cast<int>(i)];
       }
       if (d == -1) {
@@ -43,11 +43,11 @@ class Reshape final : public View {
     }
     const int64_t rest = out.count(), total = in.count();
     if (free >= 0) {
-      require(rest > 0 && total % rest == 0, kBad, "an input of shape ", in.str(),
+      require(rest > 0 && total % rest == 0, kBad, "an input of shape ", in,
               " cannot be reshaped: the other dimensions have ", rest, " elements");
       out[free] = total / rest;
     }
-    require(out.count() == total, kBad, "an input of shape ", in.str(), " cannot be reshaped to ", out.str());
+    require(out.count() == total, kBad, "an input of shape ", in, " cannot be reshaped to ", out);
     return out;
   }
 
@@ -94,7 +94,7 @@ class Squeeze final : public View {
         if (!drop[static_cast<size_t>(i)]) {
           out.push_back(s[i]);
         } else {
-          require(s[i] == 1, kBad, "cannot squeeze dimension ", i, " of shape ", s.str());
+          require(s[i] == 1, kBad, "cannot squeeze dimension ", i, " of shape ", s);
         }
       }
     }
@@ -120,7 +120,7 @@ class Unsqueeze final : public View {
 void same_type(NodeContext& ctx, int least, int most) {
   ctx.expect_inputs(least, most);
   require(ctx.input_type(0).is_tensor(), ErrorCode::kInvalidModel, "expected a tensor, got ",
-          ctx.input_type(0).str());
+          ctx.input_type(0));
   ctx.output(0, ctx.dtype(0));
 }
 

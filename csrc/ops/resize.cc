@@ -129,7 +129,7 @@ class Resize final : public Op {
     for (const ResizeAxis& axis : axes) out.push_back(axis.out);
     ctx.output(0, out);
     if (out.count() == 0) return;
-    require(in.count() > 0, kBad, "cannot resize ", in.str(), " to ", out.str());
+    require(in.count() > 0, kBad, "cannot resize ", in, " to ", out);
     const bool crop = a_.rule.coordinates == Coordinates::kCropAndResize;
     std::vector<int> changed;
     for (int i = 0; i < in.rank(); ++i) {
@@ -190,7 +190,7 @@ class Resize final : public Op {
     } else if (state->passes.size() > 1 || (dtype_ != DType::kFloat32 && dtype_ != DType::kFloat64)) {
       state->buffer = largest;
       const auto bytes = checked_mul(largest, single_ ? 8 : 16);
-      require(bytes.has_value(), ErrorCode::kLimit, "resizing ", in.str(), " to ", shape.str());
+      require(bytes.has_value(), ErrorCode::kLimit, "resizing ", in, " to ", shape);
       ctx.scratch(*bytes);
     }
     ctx.state(std::move(state));

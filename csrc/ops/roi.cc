@@ -95,9 +95,9 @@ class RoiAlign final : public Op {
   void plan(PlanContext& ctx) const override {
     const Shape &x = ctx.shape(0), &rois = ctx.shape(1);
     require(x.rank() == 4 && rois.rank() == 2 && rois[1] == 4 && ctx.shape(2) == Shape{rois[0]}, kBad,
-            "X, rois and batch_indices have shapes ", x.str(), ", ", rois.str(), " and ", ctx.shape(2).str());
+            "X, rois and batch_indices have shapes ", x, ", ", rois, " and ", ctx.shape(2));
     const Shape out{rois[0], x[1], rule_.height, rule_.width};
-    require(x.count() > 0 || out.count() == 0, kBad, "nothing to sample in ", x.str());
+    require(x.count() > 0 || out.count() == 0, kBad, "nothing to sample in ", x);
     ctx.output(0, out);
     ScratchLayout layout;
     layout.take(ctx.workers() * x[1], sizeof(double));
@@ -204,8 +204,8 @@ class MaxRoiPool final : public Op {
 
   void plan(PlanContext& ctx) const override {
     const Shape &x = ctx.shape(0), &rois = ctx.shape(1);
-    require(x.rank() == 4 && rois.rank() == 2 && rois[1] == 5, kBad, "X and rois have shapes ", x.str(),
-            " and ", rois.str());
+    require(x.rank() == 4 && rois.rank() == 2 && rois[1] == 5, kBad, "X and rois have shapes ", x, " and ",
+            rois);
     ctx.output(0, {rois[0], x[1], height_, width_});
   }
 

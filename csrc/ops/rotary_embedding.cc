@@ -23,7 +23,7 @@ class RotaryEmbedding final : public Op {
   void plan(PlanContext& ctx) const override {
     const Shape &x = ctx.shape(0), &cos = ctx.shape(1);
     auto s = std::make_unique<RotaryState>();
-    require(x.rank() == 3 || x.rank() == 4, ErrorCode::kInvalidInput, "X has shape ", x.str(),
+    require(x.rank() == 3 || x.rank() == 4, ErrorCode::kInvalidInput, "X has shape ", x,
             ", expected 3 or 4 dimensions");
     s->heads_last = x.rank() == 3;
     s->batch = x[0];
@@ -33,7 +33,7 @@ class RotaryEmbedding final : public Op {
     if (s->heads_last && heads_ == 0 && cos.rank() >= 1 && cos[cos.rank() - 1] > 0)
       s->heads = x[2] / cos[cos.rank() - 1] / 2;
     if (s->heads_last)
-      require(s->heads > 0 && x[2] % s->heads == 0, ErrorCode::kInvalidInput, "X has shape ", x.str(),
+      require(s->heads > 0 && x[2] % s->heads == 0, ErrorCode::kInvalidInput, "X has shape ", x,
               ", which num_heads ", s->heads, " does not divide");
     s->size = s->heads_last ? x[2] / s->heads : x[3];
     const int64_t dim = dim_ == 0 ? s->size : dim_;
@@ -44,11 +44,11 @@ class RotaryEmbedding final : public Op {
     s->positions = by_position && cos.rank() == 2 ? cos[0] : 0;
     const Shape expected = by_position ? Shape({s->positions, s->half}) : Shape({s->batch, s->rows, s->half});
     for (int i : {1, 2})
-      require(ctx.shape(i) == expected, ErrorCode::kInvalidInput, "a cache has shape ", ctx.shape(i).str(),
-              ", expected ", expected.str());
+      require(ctx.shape(i) == expected, ErrorCode::kInvalidInput, "a cache has shape ", ctx.shape(i),
+              ", expected ", expected);
     if (by_position)
       require(ctx.shape(3) == Shape({s->batch, s->rows}), ErrorCode::kInvalidInput, "position_ids has shape ",
-              ctx.shape(3).str(), ", expected [", s->batch, ", ", s->rows, "]");
+              ctx.shape(3), ", expected [", s->batch, ", ", s->rows, "]");
     ctx.output(0, x);
     ctx.flops(x.count() * 3);
     if (dtype_ != DType::kFloat32 && x.count() > 0) ctx.scratch(ctx.workers() * 4 * s->size * 4);

@@ -40,8 +40,8 @@ void RunContext::expect_strings(int64_t extra) const {
 
 TensorView RunContext::allocate(int i, DType dtype, const Shape& shape, std::optional<int64_t> string_bytes) {
   const auto bytes = checked_mul(shape.count(), static_cast<int64_t>(dtype_size(dtype)));
-  require(bytes && *bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "output ", i, " of shape ",
-          shape.str(), " would exceed max_tensor_bytes=", limits_.max_tensor_bytes);
+  require(bytes && *bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "output ", i, " of shape ", shape,
+          " would exceed max_tensor_bytes=", limits_.max_tensor_bytes);
   if (dtype == DType::kString)
     check_strings(shape.count(), string_bytes ? string_bytes : checked_mul(shape.count(), longest_strings()));
   Tensor tensor(dtype, shape);

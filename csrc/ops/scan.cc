@@ -120,7 +120,7 @@ class BatchedScan final : public Scan {
       for (size_t i = 0; i < count; ++i) {
         const TensorView& all = ctx.in(static_cast<int>(1 + i));
         require(all.shape.rank() > 0 && all.shape[0] == batch, ErrorCode::kInvalidInput, "input ", 1 + i,
-                " must have batch size ", batch, ", got shape ", all.shape.str());
+                " must have batch size ", batch, ", got shape ", all.shape);
         const Tensor one = ScanLoop::element(all, 0, b);
         if (i < loop_.states)
           states.push_back(Object::of(Tensor::copy_of(one.view())));
@@ -204,7 +204,7 @@ std::unique_ptr<Op> make_scan(NodeContext& ctx) {
   for (int i = first; i < ctx.num_inputs(); ++i) {
     types.push_back(ctx.input_type(i));
     require(types.back().known() && types.back().is_tensor(), ErrorCode::kInvalidModel, "input ", i,
-            " must be a tensor, got ", types.back().str());
+            " must be a tensor, got ", types.back());
   }
   ScanLoop loop;
   loop.body = ctx.body("body", types);
@@ -219,7 +219,7 @@ std::unique_ptr<Op> make_scan(NodeContext& ctx) {
   loop.outputs = scan_axes(ctx, "scan_output_axes", "scan_output_directions", outputs);
   for (size_t i = 0; i < results.size(); ++i) {
     require(results[i].is_tensor() && (i >= loop.states || results[i] == types[i]), ErrorCode::kInvalidModel,
-            "output ", i, " of the body is ", results[i].str());
+            "output ", i, " of the body is ", results[i]);
     ctx.output(static_cast<int>(i), results[i]);
     if (i >= loop.states)
       loop.empty_outputs.push_back(no_trips(*graph, i, results[i].dtype, loop.outputs[i - loop.states].axis));

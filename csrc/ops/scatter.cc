@@ -82,11 +82,10 @@ class ScatterElements final : public Op {
     const Shape &x = ctx.shape(0), &indices = ctx.shape(1);
     const int axis = normalize_axis(axis_, x.rank());
     require(indices == ctx.shape(2) && indices.rank() == x.rank(), ErrorCode::kInvalidInput,
-            "data, indices and updates have shapes ", x.str(), ", ", indices.str(), " and ",
-            ctx.shape(2).str());
+            "data, indices and updates have shapes ", x, ", ", indices, " and ", ctx.shape(2));
     for (int i = 0; i < x.rank(); ++i)
-      require(i == axis || indices[i] <= x[i], ErrorCode::kInvalidInput, "indices have shape ", indices.str(),
-              ", beyond the data's ", x.str());
+      require(i == axis || indices[i] <= x[i], ErrorCode::kInvalidInput, "indices have shape ", indices,
+              ", beyond the data's ", x);
     ctx.output(0, x);
     ctx.reuse(0, 0);
     ctx.scratch(indices.count() * 8);
@@ -115,13 +114,13 @@ class ScatterND final : public Op {
     const Shape &x = ctx.shape(0), &indices = ctx.shape(1);
     require(indices.rank() >= 1, ErrorCode::kInvalidInput, "indices are a scalar");
     const int64_t depth = indices[indices.rank() - 1];
-    require(depth <= x.rank(), ErrorCode::kInvalidInput, "indices of shape ", indices.str(),
-            " into data of shape ", x.str());
+    require(depth <= x.rank(), ErrorCode::kInvalidInput, "indices of shape ", indices, " into data of shape ",
+            x);
     Shape expected;
     for (int i = 0; i + 1 < indices.rank(); ++i) expected.push_back(indices[i]);
     for (int i = static_cast<int>(depth); i < x.rank(); ++i) expected.push_back(x[i]);
-    require(ctx.shape(2) == expected, ErrorCode::kInvalidInput, "updates have shape ", ctx.shape(2).str(),
-            ", expected ", expected.str());
+    require(ctx.shape(2) == expected, ErrorCode::kInvalidInput, "updates have shape ", ctx.shape(2),
+            ", expected ", expected);
     ctx.output(0, x);
     ctx.reuse(0, 0);
     ctx.scratch(indices.count(0, indices.rank() - 1) * 8);
@@ -150,11 +149,11 @@ class TensorScatter final : public Op {
     require(axis > 0, ErrorCode::kInvalidModel, "axis ", axis_, " is the batch");
     Shape expected = x;
     if (update.rank() == x.rank()) expected[axis] = std::min(x[axis], update[axis]);
-    require(update == expected, ErrorCode::kInvalidInput, "update of shape ", update.str(),
-            " into a cache of shape ", x.str(), " along axis ", axis);
+    require(update == expected, ErrorCode::kInvalidInput, "update of shape ", update,
+            " into a cache of shape ", x, " along axis ", axis);
     if (ctx.has(2))
-      require(ctx.shape(2) == Shape{x[0]}, ErrorCode::kInvalidInput, "write_indices has shape ",
-              ctx.shape(2).str(), ", expected [", x[0], "]");
+      require(ctx.shape(2) == Shape{x[0]}, ErrorCode::kInvalidInput, "write_indices has shape ", ctx.shape(2),
+              ", expected [", x[0], "]");
     ctx.output(0, x);
     ctx.reuse(0, 0);
   }

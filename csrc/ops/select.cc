@@ -95,7 +95,7 @@ class Compress final : public Op {
   void plan(PlanContext& ctx) const override {
     const Shape& x = ctx.shape(0);
     const int64_t size = flat_ ? x.count() : x[normalize_axis(axis_, x.rank())];
-    require(ctx.shape(1).rank() == 1, ErrorCode::kInvalidInput, "condition has shape ", ctx.shape(1).str());
+    require(ctx.shape(1).rank() == 1, ErrorCode::kInvalidInput, "condition has shape ", ctx.shape(1));
     ctx.scratch(std::min(size, ctx.shape(1)[0]) * 8);
     ctx.output_dynamic(0);
   }

@@ -60,7 +60,7 @@ std::unique_ptr<Op> sequence_op(SequenceOp::Run run) {
 void expect_sequence(const NodeContext& ctx, int i) {
   const ValueType& type = ctx.input_type(i);
   require(type.sequence && !type.optional, ErrorCode::kInvalidModel, "input ", i, " must be a sequence, got ",
-          type.str());
+          type);
 }
 
 void expect_position(const NodeContext& ctx, int i) {
@@ -93,7 +93,7 @@ std::unique_ptr<Op> make_sequence_insert(NodeContext& ctx) {
   expect_sequence(ctx, 0);
   expect_position(ctx, 2);
   require(ctx.input_type(1) == element_of(ctx.input_type(0)), ErrorCode::kInvalidModel, "cannot insert ",
-          ctx.input_type(1).str(), " into ", ctx.input_type(0).str());
+          ctx.input_type(1), " into ", ctx.input_type(0));
   ctx.output(0, ctx.input_type(0));
   return sequence_op([](RunContext& run) {
     std::vector<Object> list = items(run, 0);
@@ -208,7 +208,7 @@ std::unique_ptr<Op> make_sequence_map(NodeContext& ctx) {
   for (int i = 0; i < ctx.num_outputs(); ++i) {
     const ValueType& type = results[static_cast<size_t>(i)];
     require(type.is_tensor(), ErrorCode::kInvalidModel, "output ", i, " of the body must be a tensor, got ",
-            type.str());
+            type);
     ctx.output(i, sequence_of(type));
   }
   return std::make_unique<SequenceMap>(std::move(body), ctx.num_inputs(), std::move(mapped));

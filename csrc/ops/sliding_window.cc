@@ -36,8 +36,8 @@ void expect_length(const std::vector<int64_t>& values, int64_t length, const cha
 }  // namespace
 
 ImageShape::ImageShape(const Shape& s, Layout layout) {
-  require(s.rank() >= 3 && s.rank() - 2 <= kMaxSpatialRank, ErrorCode::kInvalidInput, "an image of shape ",
-          s.str(), ", expected 3 to ", kMaxSpatialRank + 2, " dimensions");
+  require(s.rank() >= 3 && s.rank() - 2 <= kMaxSpatialRank, ErrorCode::kInvalidInput, "an image of shape ", s,
+          ", expected 3 to ", kMaxSpatialRank + 2, " dimensions");
   const bool first = layout == Layout::kChannelsFirst;
   batch = s[0];
   channels = s[first ? 1 : s.rank() - 1];

@@ -106,7 +106,7 @@ class StringNormalizer final : public Op {
   void plan(PlanContext& ctx) const override {
     const Shape& s = ctx.shape(0);
     require(s.rank() == 1 || (s.rank() == 2 && s[0] == 1), ErrorCode::kInvalidInput,
-            "expected shape [C] or [1, C], got ", s.str());
+            "expected shape [C] or [1, C], got ", s);
     ctx.output_dynamic(0);
   }
   void run(RunContext& ctx) const override {

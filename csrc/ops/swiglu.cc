@@ -18,7 +18,7 @@ class SwiGlu final : public Op {
 
   void plan(PlanContext& ctx) const override {
     require(ctx.shape(0) == ctx.shape(1), ErrorCode::kInvalidInput, "both inputs must have one shape, got ",
-            ctx.shape(0).str(), " and ", ctx.shape(1).str());
+            ctx.shape(0), " and ", ctx.shape(1));
     ctx.output(0, ctx.shape(0));
     ctx.reuse(0, 0);
     ctx.reuse(0, 1);

@@ -24,7 +24,7 @@ void copy_elements(DType dtype, const void* src, int64_t src_at, void* dst, int6
 
 Tensor new_tensor(DType dtype, const Shape& shape, const Limits& limits) {
   const auto bytes = checked_mul(shape.count(), static_cast<int64_t>(dtype_size(dtype)));
-  require(bytes && *bytes <= limits.max_tensor_bytes, ErrorCode::kLimit, "a tensor of shape ", shape.str(),
+  require(bytes && *bytes <= limits.max_tensor_bytes, ErrorCode::kLimit, "a tensor of shape ", shape,
           " would exceed max_tensor_bytes=", limits.max_tensor_bytes);
   Tensor out(dtype, shape);
   if (dtype != DType::kString && *bytes > 0) std::memset(out.view().data, 0, out.bytes());
@@ -56,8 +56,8 @@ Tensor join_tensors(std::span<const Tensor> parts, int64_t axis, bool stack, con
     const bool same_rank = part.shape().rank() == expected.rank();
     if (!stack && same_rank) expected[at] = part.shape()[at];
     require(part.dtype() == dtype && part.shape() == expected, ErrorCode::kInvalidInput, what,
-            " do not fit together: ", dtype_name(dtype), parts[0].shape().str(), " and ",
-            dtype_name(part.dtype()), part.shape().str());
+            " do not fit together: ", dtype_name(dtype), parts[0].shape(), " and ", dtype_name(part.dtype()),
+            part.shape());
     const auto sum = checked_add(total, stack ? 1 : part.shape()[at]);
     require(sum.has_value(), ErrorCode::kLimit, what, " are too long together");
     total = *sum;

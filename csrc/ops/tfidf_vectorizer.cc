@@ -55,7 +55,7 @@ class TfIdfVectorizer final : public Op {
 
   void plan(PlanContext& ctx) const override {
     const Shape& x = ctx.shape(0);
-    require(x.rank() <= 2, ErrorCode::kInvalidInput, "expected shape [C] or [N, C], got ", x.str());
+    require(x.rank() <= 2, ErrorCode::kInvalidInput, "expected shape [C] or [N, C], got ", x);
     Shape y;
     if (x.rank() == 2) y.push_back(x[0]);
     y.push_back(s_.columns);
@@ -163,7 +163,7 @@ std::unique_ptr<Op> make_tfidf_vectorizer(NodeContext& ctx) {
   require(strings != ctx.has_attr("pool_int64s"), ErrorCode::kInvalidModel,
           "expected one of the attributes pool_strings and pool_int64s");
   require(strings == (ctx.dtype(0) == DType::kString), ErrorCode::kInvalidModel, "the input is ",
-          ctx.input_type(0).str(), ", unlike the pool");
+          ctx.input_type(0), ", unlike the pool");
   TfIdfVectorizer::Pool pool;
   if (strings)
     pool = read_pool(ctx.attr_strings("pool_strings"), starts, columns, s);

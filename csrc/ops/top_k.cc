@@ -65,7 +65,7 @@ class TopK final : public Op {
     const int axis = normalize_axis(axis_, out.rank());
     const std::vector<int64_t> k = ctx.require_int64s(1);
     require(k.size() == 1 && k[0] >= 0 && k[0] <= out[axis], ErrorCode::kInvalidInput, "K is ",
-            k.empty() ? int64_t{-1} : k[0], " for axis ", axis, " of ", out.str());
+            k.empty() ? int64_t{-1} : k[0], " for axis ", axis, " of ", out);
     ctx.scratch(ctx.workers() * items_per_worker(out[axis], k[0]) * static_cast<int64_t>(sizeof(Item)));
     out[axis] = k[0];
     ctx.output(0, out);

@@ -25,7 +25,7 @@ class Transpose final : public Move {
       std::iota(perm.rbegin(), perm.rend(), 0);
     }
     require(static_cast<int>(perm.size()) == in.rank(), ErrorCode::kInvalidModel, "perm has ", perm.size(),
-            " elements, the input has shape ", in.str());
+            " elements, the input has shape ", in);
     const auto strides = in.strides();
     Shape out;
     std::vector<int64_t> from;
@@ -48,19 +48,19 @@ class Blocks final : public Move {
 
   void plan(PlanContext& ctx) const override {
     const Shape& s = ctx.shape(0);
-    require(s.rank() == 4, ErrorCode::kInvalidInput, "expected an input of rank 4, got ", s.str());
+    require(s.rank() == 4, ErrorCode::kInvalidInput, "expected an input of rank 4, got ", s);
     const int64_t b = block_;
     Shape view, out;
     std::array<int, 6> perm;
     if (to_space_) {
-      require(s[1] / b % b == 0 && s[1] % b == 0, ErrorCode::kInvalidInput, "channels of ", s.str(),
+      require(s[1] / b % b == 0 && s[1] % b == 0, ErrorCode::kInvalidInput, "channels of ", s,
               " are no multiple of blocksize squared, blocksize=", b);
       const int64_t c = s[1] / b / b;
       view = column_row_ ? Shape{s[0], c, b, b, s[2], s[3]} : Shape{s[0], b, b, c, s[2], s[3]};
       perm = column_row_ ? std::array{0, 1, 4, 2, 5, 3} : std::array{0, 3, 4, 1, 5, 2};
       out = {s[0], c, product(s[2], b), product(s[3], b)};
     } else {
-      require(s[2] % b == 0 && s[3] % b == 0, ErrorCode::kInvalidInput, "height and width of ", s.str(),
+      require(s[2] % b == 0 && s[3] % b == 0, ErrorCode::kInvalidInput, "height and width of ", s,
               " are no multiples of blocksize=", b);
       view = {s[0], s[1], s[2] / b, b, s[3] / b, b};
       perm = column_row_ ? std::array{0, 1, 3, 5, 2, 4} : std::array{0, 3, 5, 1, 2, 4};

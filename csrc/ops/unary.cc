@@ -162,7 +162,7 @@ std::unique_ptr<Op> make_unary(NodeContext& ctx) {
   if (tensor && kind == UnaryKind::kShrink && dtype_is_integer(dtype) && dtype_file_bits(dtype) >= 8)
     return std::make_unique<ShrinkInteger>(dtype, params);
   if (!tensor || !unary_supported(kind, dtype))
-    ctx.unsupported("the input is ", ctx.input_type(0).str(), ", on which it is not defined");
+    ctx.unsupported("the input is ", ctx.input_type(0), ", on which it is not defined");
   return std::make_unique<Unary>(kind, dtype, params);
 }
 
@@ -214,7 +214,7 @@ class Classify final : public Op {
 std::unique_ptr<Op> make_classify(NodeContext& ctx) {
   ctx.expect_inputs(1, 1);
   if (!ctx.input_type(0).is_tensor() || !dtype_is_float(ctx.dtype(0)))
-    ctx.unsupported("the input is ", ctx.input_type(0).str(), ", on which it is not defined");
+    ctx.unsupported("the input is ", ctx.input_type(0), ", on which it is not defined");
   ctx.output(0, DType::kBool);
   const bool nan = ctx.node().op_type == "IsNaN";
   return std::make_unique<Classify>(ctx.dtype(0), nan, !nan && ctx.attr_int("detect_positive", 1) != 0,

@@ -65,7 +65,7 @@ std::unique_ptr<Op> make_variadic(NodeContext& ctx, BinaryKind kind, bool mean) 
   for (int i = 1; i < ctx.num_inputs(); ++i) ctx.expect_same_dtype(0, i);
   const BinaryFns fns = kernels().elementwise.binary(kind, dtype);
   if (!ctx.input_type(0).is_tensor() || !fns || (kind == BinaryKind::kAdd && !dtype_is_float(dtype)))
-    ctx.unsupported("inputs are ", ctx.input_type(0).str(), ", on which it is not defined");
+    ctx.unsupported("inputs are ", ctx.input_type(0), ", on which it is not defined");
   BinaryFns divide;
   uint64_t divisor = 0;
   if (mean && ctx.num_inputs() > 1) {

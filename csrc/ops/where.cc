@@ -48,7 +48,7 @@ class Where final : public Op {
 std::unique_ptr<Op> make_where(NodeContext& ctx) {
   ctx.expect_inputs(3, 3);
   ctx.expect_dtype(0, {DType::kBool});
-  if (!ctx.input_type(1).is_tensor()) ctx.unsupported("input 1 is ", ctx.input_type(1).str());
+  if (!ctx.input_type(1).is_tensor()) ctx.unsupported("input 1 is ", ctx.input_type(1));
   ctx.expect_same_dtype(1, 2);
   ctx.output(0, ctx.dtype(1));
   return std::make_unique<Where>();

@@ -32,8 +32,8 @@ bool is_false(const Tensor* t) {
 bool keeps_order_of(const Node& node, int rank) {
   const auto* perm = permutation(node);
   if (perm == nullptr || rank < 0) return false;
-  require(static_cast<int>(perm->size()) == rank, ErrorCode::kInvalidModel, node.str(), ": perm has ",
-          perm->size(), " elements, the input has ", rank, " dimensions");
+  require(static_cast<int>(perm->size()) == rank, ErrorCode::kInvalidModel, node, ": perm has ", perm->size(),
+          " elements, the input has ", rank, " dimensions");
   return keeps_order(*perm);
 }
 

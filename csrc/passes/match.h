@@ -22,7 +22,7 @@ const T* attribute(const Node& node, std::string_view name) {
   const auto it = node.attributes.find(name);
   if (it == node.attributes.end()) return nullptr;
   const T* value = std::get_if<T>(&it->second.value);
-  require(value != nullptr, ErrorCode::kInvalidModel, node.str(), ": attribute '", name,
+  require(value != nullptr, ErrorCode::kInvalidModel, node, ": attribute '", name,
           "' is of another type than the operator has");
   return value;
 }

@@ -53,6 +53,22 @@ void check_limits(const Object& given, const std::string& name, const Limits& li
   for (const Object& item : given.items) check_limits(item, name, limits);
 }
 
+bool fits(const std::vector<Dim>& dims, const Shape& shape) {
+  if (shape.rank() != static_cast<int>(dims.size())) return false;
+  for (size_t d = 0; d < dims.size(); ++d)
+    if (dims[d].value >= 0 && dims[d].value != shape[static_cast<int>(d)]) return false;
+  return true;
+}
+
+std::string str(const std::vector<Dim>& dims) {
+  std::string s;
+  for (const Dim& d : dims) {
+    const std::string unknown = d.symbol.empty() ? "?" : d.symbol;
+    s += join(s.empty() ? "" : ", ", d.value >= 0 ? std::to_string(d.value) : unknown);
+  }
+  return join("[", s, "]");
+}
+
 }  // namespace
 
 std::unique_ptr<Model> Model::load_bytes(std::span<const std::byte> bytes,
@@ -118,25 +134,17 @@ void Model::check(const std::vector<Object>& inputs) const {
     const auto expected = spec.type.sequence                       ? Object::Kind::kSequence
                           : spec.type.map_key != DType::kUndefined ? Object::Kind::kMap
                                                                    : Object::Kind::kTensor;
-    require(given.kind == expected, ErrorCode::kInvalidInput, "input '", spec.name, "': expected ",
-            spec.type.str(), ", got a value of another kind");
+    require(given.kind == expected, ErrorCode::kInvalidInput, "input '", spec.name, "': expected ", spec.type,
+            ", got a value of another kind");
     check_limits(given, spec.name, limits_);
     if (expected != Object::Kind::kTensor) continue;
     const TensorView& view = given.tensor.view();
     require(view.dtype == spec.type.dtype, ErrorCode::kInvalidInput, "input '", spec.name, "': expected ",
-            spec.type.str(), ", got ", dtype_name(view.dtype));
+            spec.type, ", got ", dtype_name(view.dtype));
     if (!spec.shape) continue;
-    bool fits = view.shape.rank() == static_cast<int>(spec.shape->size());
-    std::string wanted;
-    for (size_t d = 0; d < spec.shape->size(); ++d) {
-      const Dim& dim = (*spec.shape)[d];
-      fits = fits && (dim.value < 0 || dim.value == view.shape[static_cast<int>(d)]);
-      wanted += join(d ? ", " : "", dim.value >= 0       ? std::to_string(dim.value)
-                                    : dim.symbol.empty() ? "?"
-                                                         : dim.symbol);
-    }
-    require(fits, ErrorCode::kInvalidInput, "input '", spec.name, "': expected shape [", wanted, "], got ",
-            view.shape.str());
+    if (!fits(*spec.shape, view.shape))
+      fail(ErrorCode::kInvalidInput, "input '", spec.name, "': expected shape ", str(*spec.shape), ", got ",
+           view.shape);
   }
 }
 
@@ -149,7 +157,7 @@ std::optional<PlanSummary> Model::plan_summary(const std::map<std::string, std::
       const Shape& given = input_shapes.emplace_back(std::span<const int64_t>(it->second));
       const auto bytes = checked_mul(given.count(), static_cast<int64_t>(dtype_size(spec.type.dtype)));
       require(bytes && *bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "input '", spec.name,
-              "' of shape ", given.str(), " would exceed max_tensor_bytes=", limits_.max_tensor_bytes);
+              "' of shape ", given, " would exceed max_tensor_bytes=", limits_.max_tensor_bytes);
       continue;
     }
     if (!spec.shape) return std::nullopt;

@@ -41,7 +41,7 @@ int64_t Shape::count(int first, int last) const {
     overflow |= !next;
     n = next.value_or(1);
   }
-  require(!overflow, ErrorCode::kLimit, "a tensor of shape ", str(), " has too many elements");
+  require(!overflow, ErrorCode::kLimit, "a tensor of shape ", *this, " has too many elements");
   return n;
 }
 
@@ -81,7 +81,7 @@ Shape broadcast_shapes(const Shape& a, const Shape& b) {
     if (d == 1)
       d = small[i];
     else
-      require(small[i] == 1 || small[i] == d, ErrorCode::kInvalidInput, "shapes ", a.str(), " and ", b.str(),
+      require(small[i] == 1 || small[i] == d, ErrorCode::kInvalidInput, "shapes ", a, " and ", b,
               " do not broadcast");
   }
   return out;

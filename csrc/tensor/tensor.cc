@@ -51,8 +51,7 @@ Tensor Tensor::copy_of(const TensorView& view) {
 }
 
 Tensor Tensor::reshaped(const Shape& shape) const {
-  require(shape.count() == count(), ErrorCode::kInternal, "reshape of ", view_.shape.str(), " to ",
-          shape.str());
+  require(shape.count() == count(), ErrorCode::kInternal, "reshape of ", view_.shape, " to ", shape);
   Tensor t = *this;
   t.view_.shape = shape;
   return t;

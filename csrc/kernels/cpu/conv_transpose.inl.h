@@ -9,23 +9,12 @@
 namespace pyinfer {
 namespace {
 
-// Along one axis, the taps that output positions of one residue (o + pad) mod stride meet: first,
-// first + step, ... (`count` of them). `before` counts the taps of smaller residues.
-struct TapClass {
-  int64_t first, step, count, before;
-};
-
-inline TapClass tap_class(const Window& w, int d, int64_t residue) {
-  TapClass c{.first = 0, .step = 1, .count = 0, .before = 0};
-  for (int64_t k = 0; k < w.kernel[d]; ++k) {
-    const int64_t r = k * w.dilation[d] % w.stride[d];
-    c.before += r < residue;
-    if (r != residue) continue;
-    if (c.count == 0) c.first = k;
-    if (c.count == 1) c.step = k - c.first;
-    ++c.count;
-  }
-  return c;
+// The class of taps that output positions meet with (o + pad) mod stride = residue.
+inline TapClass tap_class_of(const Window& w, int d, int64_t residue) {
+  const int64_t firsts = min_of(tap_period(w, d), w.kernel[d]);
+  int64_t first = 0;
+  while (first < firsts && first * w.dilation[d] % w.stride[d] != residue) ++first;
+  return first < firsts ? tap_class(w, d, first) : TapClass{};
 }
 
 // One line of output pixels, at the positions of its leading axes.
@@ -38,7 +27,7 @@ struct TransposeLine {
 inline void conv_transpose_set_axis(const Window& w, int d, int64_t at, TransposeLine& line) {
   line.at[d] = at;
   const int64_t residue = (at + w.pad[d]) % w.stride[d];
-  line.taps[d] = tap_class(w, d, residue < 0 ? residue + w.stride[d] : residue);
+  line.taps[d] = tap_class_of(w, d, residue < 0 ? residue + w.stride[d] : residue);
 }
 
 inline TransposeLine transpose_line(const Window& w, int64_t index) {

@@ -35,6 +35,15 @@ std::vector<Isa> available_isas() {
 #endif
 }
 
+bool computes_512_bits_in_halves() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_is("amdfam19h") && __builtin_cpu_supports("avx512f");
+#else
+  return false;
+#endif
+}
+
 namespace {
 Isa choose() {
   const std::vector<Isa> isas = available_isas();

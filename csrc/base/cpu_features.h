@@ -17,6 +17,9 @@ std::string_view isa_name(Isa isa);
 // unknown name or one that this CPU cannot run. Decided once per process.
 Isa selected_isa();
 
+// Whether this CPU has AVX-512 on units of 256 bits (AMD's Zen 4).
+bool computes_512_bits_in_halves();
+
 // Every instruction set that this CPU runs and this build contains, ascending.
 std::vector<Isa> available_isas();
 

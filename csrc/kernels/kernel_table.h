@@ -49,7 +49,7 @@ struct KernelTable {
 // The table of `isa`. Precondition: available_isas() contains it.
 const KernelTable& kernel_table(Isa isa);
 
-// The table of selected_isa().
+// The table of selected_isa(), with the families of a smaller one where this CPU runs those faster.
 const KernelTable& kernels();
 
 }  // namespace pyinfer

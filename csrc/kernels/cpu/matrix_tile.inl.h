@@ -51,10 +51,11 @@ struct MatrixTile {
   const float* residual;     // null, or at the tile's first output
 };
 
-// Panels [group * P, (group + 1) * P), the last of which has `columns` valid columns. Of a half tile they are
-// 8 at most, and the compiler leaves out what only the others need, where a vector has several registers.
-template <int R, int P, bool kHalf>
-inline void matrix_group(const MatrixTile& t, int64_t group, int columns) {
+// R rows of a tile of `kRows`, from row `top`, under panels [group * P, (group + 1) * P), the last of which
+// has `columns` valid columns. Of a half tile they are 8 at most, and the compiler leaves out what only the
+// others need, where a vector has several registers.
+template <int R, int P, bool kHalf, int kRows = R>
+inline void matrix_group(const MatrixTile& t, int64_t group, int columns, int top = 0) {
   F32 acc[R][P];
   const int64_t first = group * P * 16;
   const auto load_c = [columns](const float* p, int panel) {
@@ -69,8 +70,8 @@ inline void matrix_group(const MatrixTile& t, int64_t group, int columns) {
   const int64_t panel_stride = t.panel_stride;
   const float* b = t.b + group * P * panel_stride;
   const int64_t length = t.segment_length;
-  const float* const* table = t.a;
-  for (int64_t s = 0; s < t.segments; ++s, table += R) {
+  const float* const* table = t.a + top;
+  for (int64_t s = 0; s < t.segments; ++s, table += kRows) {
     const float* a[R];
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) a[r] = table[r] + t.a_offset;
@@ -97,7 +98,8 @@ inline void matrix_group(const MatrixTile& t, int64_t group, int columns) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) acc[r][p] = load_c(t.partial + r * t.ld_partial + first, p) + acc[r][p];
+      for (int p = 0; p < P; ++p)
+        acc[r][p] = load_c(t.partial + (top + r) * t.ld_partial + first, p) + acc[r][p];
     }
   }
   const Epilogue& e = *t.epilogue;
@@ -106,7 +108,7 @@ inline void matrix_group(const MatrixTile& t, int64_t group, int columns) {
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
-        for (int p = 0; p < P; ++p) acc[r][p] = acc[r][p] + splat(t.bias[r]);
+        for (int p = 0; p < P; ++p) acc[r][p] = acc[r][p] + splat(t.bias[top + r]);
       }
     } else {
 #pragma GCC unroll 16
@@ -122,7 +124,7 @@ inline void matrix_group(const MatrixTile& t, int64_t group, int columns) {
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
       for (int p = 0; p < P; ++p)
-        acc[r][p] = acc[r][p] + load_c(t.residual + r * e.residual_stride + first, p);
+        acc[r][p] = acc[r][p] + load_c(t.residual + (top + r) * e.residual_stride + first, p);
     }
   }
   if (t.finish && is_clamp(e)) {
@@ -137,8 +139,8 @@ inline void matrix_group(const MatrixTile& t, int64_t group, int columns) {
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) {
-      float* out = t.c + r * t.ldc + first + 16 * p;
-      if constexpr (kHalf) {
+      float* out = t.c + (top + r) * t.ldc + first + 16 * p;
+      if (kHalf && p + 1 == P) {
         store_half_n(out, acc[r][p], columns);
       } else if (p + 1 < P || columns == 16) {
         store(out, acc[r][p]);
@@ -160,10 +162,22 @@ void matrix_tile(const MatrixTile& t) {
   for (int64_t g = 0; g < t.groups; ++g) matrix_group<R, P, false>(t, g, g + 1 < t.groups ? 16 : t.columns);
   activate_tile(t, R, 16 * (P * t.groups - 1) + t.columns);
 }
+// One panel, of 8 columns at most.
 template <int R>
 void half_matrix_tile(const MatrixTile& t) {
   matrix_group<R, 1, true>(t, 0, t.columns);
   activate_tile(t, R, t.columns);
+}
+// Two panels, the last of which has 8 columns at most: alone it would load as much as it multiplies. As many
+// of the rows at a time as keep the sums in registers.
+template <int R>
+void wide_half_matrix_tile(const MatrixTile& t) {
+  constexpr int kMost = max_of(kAccumulators * 2 / 3, 1), kPieces = static_cast<int>(div_up(R, kMost));
+  constexpr int kTop = static_cast<int>(div_up(R, kPieces)), kLeft = R - kTop * (kPieces - 1);
+#pragma GCC unroll 4
+  for (int i = 0; i + 1 < kPieces; ++i) matrix_group<kTop, 2, true, R>(t, 0, t.columns, i * kTop);
+  matrix_group<kLeft, 2, true, R>(t, 0, t.columns, R - kLeft);
+  activate_tile(t, R, 16 + t.columns);
 }
 
 using MatrixTileFn = void (*)(const MatrixTile&);
@@ -204,10 +218,11 @@ struct MakeMatrixTile {
 constexpr TileTable<MatrixTileFn> kMatrixTiles = make_tile_table<MatrixTileFn, MakeMatrixTile>();
 
 struct HalfTiles {
-  MatrixTileFn tiles[kMaxTileRows] = {};
+  MatrixTileFn tiles[2][kMaxTileRows] = {};  // of one panel, of two
   template <int R = kMaxTileRows>
   constexpr void fill() {
-    tiles[R - 1] = half_matrix_tile<R>;
+    tiles[0][R - 1] = half_matrix_tile<R>;
+    tiles[1][R - 1] = wide_half_matrix_tile<R>;
     if constexpr (R > 1) fill<R - 1>();
   }
   constexpr HalfTiles() { fill(); }
@@ -277,7 +292,7 @@ inline void run_chains(const MatrixBlock& m, MatrixTile& tile, MatrixTileFn run,
                        const float* const* table, const float* b, float* c) {
   const Depth& d = m.depth;
   // Sums between two chains of one call, where C may still be needed for its old values.
-  alignas(64) float sums[kAccumulators * 16];
+  alignas(64) float sums[max_of(kAccumulators, 2 * kMaxTileRows) * 16];
   const int64_t sums_stride = int64_t{16} << level;
   tile.partial = m.chain_begin > 0 ? c : nullptr;
   tile.ld_partial = m.ldc;
@@ -313,13 +328,15 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
   // Panels of a short axis are computed several at a time: the rows of A are read once for all of them.
   const bool several = m.depth.chains() == 1;
   const int64_t at_once = several ? max_of(1, kGroupLines / max_of(lines, 1)) : 1;
-  // A last panel of few columns goes alone, where tiles are of one panel anyway.
+  // A last panel of few columns goes with the one before it, where other tiles are of one panel.
   const bool has_half = kMatrixTiles.level(split.max_height(), 2) == 0 && m.n - (m.panel_end - 1) * 16 <= 8;
+  const int64_t halves = has_half ? min_of(2, m.panel_end - m.panel_begin) : 0;
   int panels = 0;
   for (int64_t panel = m.panel_begin; panel < m.panel_end; panel += panels) {
-    const int level = kMatrixTiles.level(split.max_height(), m.panel_end - panel);
-    const bool half = has_half && panel + 1 == m.panel_end;
-    const int64_t groups = max_of(1, min_of(at_once, m.panel_end - has_half - panel) >> level);
+    const bool half = has_half && panel + halves == m.panel_end;
+    const int level = half ? static_cast<int>(halves) - 1
+                           : kMatrixTiles.level(split.max_height(), m.panel_end - halves - panel);
+    const int64_t groups = half ? 1 : max_of(1, min_of(at_once, m.panel_end - halves - panel) >> level);
     panels = static_cast<int>(groups << level);
     // Each of several tiles fetches its share of the next panels while it computes on these.
     const int64_t ahead = lines * min_of(panels, m.panel_end - panel - panels);
@@ -352,7 +369,8 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
       if (next != nullptr) prefetch_lines(next, i * share, min_of((i + 1) * share, ahead));
       if (e.bias != nullptr && e.bias_per_row) tile.bias = e.bias + row;
       if (e.residual != nullptr) tile.residual = e.residual + row * e.residual_stride + column;
-      const MatrixTileFn run = half ? kHalfTiles.tiles[height - 1] : kMatrixTiles.tiles[level][height - 1];
+      const MatrixTileFn run =
+          half ? kHalfTiles.tiles[level][height - 1] : kMatrixTiles.tiles[level][height - 1];
       run_chains(m, tile, run, level, height, tile_rows(height, first), b, m.c + row * m.ldc + column);
     }
   }

@@ -162,7 +162,7 @@ class ExpandDepthwise final : public Op {
       const Window& w = s.window;
       require(w.pad[0] < extent(w, 1) && (w.output[0] - 1) * w.stride[0] - w.pad[0] < w.input[0],
               ErrorCode::kInvalidModel, "a row of Y would read padding alone");
-      ctx.flops(product_flops(image.pixels(), expand_[0], expand_[1]) + conv_flops(s));
+      ctx.flops(product_flops(image.batch * image.pixels(), expand_[0], expand_[1]) + conv_flops(s));
       ctx.scratch(plan_scratch(*state, ctx));
     }
     ctx.state(std::move(state));

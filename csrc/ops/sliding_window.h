@@ -21,7 +21,7 @@ struct ImageShape {
   ImageShape(const Shape& shape, Layout layout);
   ImageShape() = default;
   Shape shape(Layout layout) const;
-  int64_t pixels() const;
+  int64_t pixels() const;  // of one image
 };
 
 class SlidingWindow {

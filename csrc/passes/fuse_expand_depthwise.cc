@@ -3,35 +3,16 @@
 // The image between them, the largest of an inverted residual block, is never whole in memory. To the bit.
 #include <algorithm>
 
-#include "passes/match.h"
 #include "passes/pass.h"
+#include "passes/pointwise.h"
 
 namespace pyinfer {
 namespace {
 
-constexpr size_t kWeights = 1, kBias = 2, kResidual = 3;
-
 using Ints = std::vector<int64_t>;
 
-bool all_are(const Node& node, std::string_view name, int64_t value) {
-  const auto* v = attribute<Ints>(node, name);
-  return v == nullptr || std::all_of(v->begin(), v->end(), [value](int64_t x) { return x == value; });
-}
-
-// The weights of a convolution of float32 over two axes of a channels-last image, without residual; else
-// nullptr.
-const Tensor* plain_weights(const GraphEdit& edit, const Node& node) {
-  if (node.domain != "pyinfer" || node.op_type != "ConvNhwc" || has_input(node, kResidual)) return nullptr;
-  const Tensor* w = constant_input(edit, node, kWeights);
-  return w != nullptr && w->dtype() == DType::kFloat32 && w->shape().rank() == 4 && w->count() > 0 ? w
-                                                                                                   : nullptr;
-}
-
 bool is_expansion(const GraphEdit& edit, const Node& node) {
-  const Tensor* w = plain_weights(edit, node);
-  const auto* groups = attribute<int64_t>(node, "group");
-  return w != nullptr && w->shape()[2] == 1 && w->shape()[3] == 1 && (groups == nullptr || *groups == 1) &&
-         all_are(node, "strides", 1) && all_are(node, "pads", 0);
+  return is_pointwise(edit, node) && !has_input(node, kConvResidual);
 }
 
 // Of each axis, less padding than a window's extent: no output reads padding alone, whatever the image.
@@ -51,10 +32,10 @@ bool pads_less_than_window(const Node& node, const Shape& w) {
 }
 
 bool is_filter_per_channel(const GraphEdit& edit, const Node& node) {
-  const Tensor* w = plain_weights(edit, node);
+  const Tensor* w = image_weights(edit, node);
   const auto* groups = attribute<int64_t>(node, "group");
-  return w != nullptr && w->shape()[1] == 1 && groups != nullptr && *groups == w->shape()[0] &&
-         pads_less_than_window(node, w->shape());
+  return w != nullptr && !has_input(node, kConvResidual) && w->shape()[1] == 1 && groups != nullptr &&
+         *groups == w->shape()[0] && pads_less_than_window(node, w->shape());
 }
 
 void join(GraphEdit& edit, NodeId first, NodeId second) {
@@ -62,11 +43,9 @@ void join(GraphEdit& edit, NodeId first, NodeId second) {
   Node& node = edit.node(second);
   node.op_type = "ExpandDepthwiseNhwc";
   for (std::string_view name : {"group", "winograd"}) node.attributes.erase(std::string(name));
-  for (const auto& [name, value] : expand.attributes)
-    if (name.starts_with("activation")) node.attributes["expand_" + name] = value;
-  const auto input = [](const Node& n, size_t i) { return has_input(n, i) ? n.inputs[i] : kNoValue; };
-  edit.set_inputs(second, {expand.inputs[0], expand.inputs[kWeights], input(expand, kBias),
-                           node.inputs[kWeights], input(node, kBias)});
+  add_activation(node, expand, "expand_");
+  edit.set_inputs(second, {expand.inputs[0], expand.inputs[kConvWeights], input_or_none(expand, kConvBias),
+                           node.inputs[kConvWeights], input_or_none(node, kConvBias)});
   edit.remove_node(first);
 }
 
@@ -78,8 +57,7 @@ void fuse_expand_depthwise(GraphEdit& edit, const PassContext&) {
     const NodeId next = edit.only_reader(edit.node(n).outputs[0]);
     if (next != kNoNode && is_filter_per_channel(edit, edit.node(next)) &&
         edit.node(next).inputs[0] == edit.node(n).outputs[0] &&
-        constant_input(edit, edit.node(next), kWeights)->shape()[0] ==
-            constant_input(edit, edit.node(n), kWeights)->shape()[0])
+        image_weights(edit, edit.node(next))->shape()[0] == image_weights(edit, edit.node(n))->shape()[0])
       join(edit, n, next);
   }
 }

@@ -32,6 +32,7 @@ constexpr Pass kPasses[] = {
     {"eliminate_dead_code", eliminate_dead_code},
     {"choose_winograd", choose_winograd},
     {"fuse_expand_depthwise", fuse_expand_depthwise},
+    {"fuse_pointwise_pair", fuse_pointwise_pair},
 };
 
 // Bounds the time that a chain of conditions takes, each known when the branch before it is in its place.

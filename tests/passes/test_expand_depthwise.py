@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import pyinfer
-from ort import ort_run
+from fused_images import assert_same_bits, operators
 
 PASS = "fuse_expand_depthwise"
 FUSED = "pyinfer.ExpandDepthwiseNhwc"
@@ -54,22 +54,6 @@ def block(
     return model, rng.standard_normal((batch, channels, *size), dtype=np.float32)
 
 
-def operators(model: onnx.ModelProto) -> dict[str, int]:
-    return pyinfer.load(model)._core.summary(None)["operators"]
-
-
-def assert_same_bits(model: onnx.ModelProto, x: np.ndarray) -> None:
-    """As the two steps, whatever the number of threads and the batch; and as ONNX Runtime, nearly."""
-    (expected,) = pyinfer.load(model, threads=1, disable_passes=[PASS]).run({"x": x}).values()
-    for threads in (1, 2, 4):
-        one = pyinfer.load(model, threads=threads)
-        np.testing.assert_array_equal(one(x), expected)
-        np.testing.assert_array_equal(one(x[:1]), expected[:1])
-    (reference,) = ort_run(model, {"x": x})
-    scale = max(1.0, float(np.abs(reference).max(initial=0)))
-    np.testing.assert_allclose(expected, reference, rtol=0, atol=2e-5 * scale)
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_any_window(data):
@@ -95,7 +79,7 @@ def test_any_window(data):
         pads=[*begin, *end],
     )
     assert operators(model).get(FUSED) == 1
-    assert_same_bits(model, x)
+    assert_same_bits(model, x, PASS)
 
 
 @pytest.mark.parametrize(
@@ -113,14 +97,14 @@ def test_strips_of_rows_and_blocks_of_channels(channels, expanded, size, stride)
         np.random.default_rng(0), channels, expanded, size, pads=[1, 1, 1, 1], strides=[stride, stride]
     )
     assert operators(model)[FUSED] == 1
-    assert_same_bits(model, x)
+    assert_same_bits(model, x, PASS)
 
 
 @pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
 def test_automatic_pads(auto_pad):
     model, x = block(np.random.default_rng(1), 5, 24, (9, 11), (5, 3), auto_pad=auto_pad, strides=[2, 2])
     assert operators(model)[FUSED] == 1
-    assert_same_bits(model, x)
+    assert_same_bits(model, x, PASS)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +120,7 @@ def test_automatic_pads(auto_pad):
 def test_what_is_left_alone(change):
     model, x = block(np.random.default_rng(2), 4, 20, (6, 6), **change)
     assert FUSED not in operators(model)
-    assert_same_bits(model, x)
+    assert_same_bits(model, x, PASS)
 
 
 def test_an_image_that_others_read_stays():

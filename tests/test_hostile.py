@@ -166,3 +166,19 @@ def test_nodes_without_what_they_need_load_or_raise(pattern, constant):
     for broken in broken_nodes(model):
         with refusing():  # an input may have been optional
             pyinfer.load(broken).run(feeds)
+
+
+@pytest.mark.parametrize("op", ["BitShift", "GridSample", "Einsum", "DepthToSpace", "Gelu"])
+def test_bytes_that_are_no_text_are_quoted_in_an_error_of_pyinfer(op):
+    name = {"BitShift": "direction", "GridSample": "mode", "Einsum": "equation", "DepthToSpace": "mode"}
+    node = onnx.helper.make_node(op, ["x", "x"][: 2 - (op in ("DepthToSpace", "Gelu"))], ["y"], blocksize=2)
+    if op != "DepthToSpace":
+        del node.attribute[:]
+    node.attribute.add(name=name.get(op, "approximate"), type=onnx.AttributeProto.STRING, s=b"\xff")
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.UINT8, [1, 4, 2, 2])
+    graph = onnx.helper.make_graph([node], "g", [x], [onnx.ValueInfoProto(name="y")])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9)
+    if op in ("GridSample", "Gelu"):
+        model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    with pytest.raises(pyinfer.PyInferError, match=r"\\xff"):
+        pyinfer.load(model)

@@ -49,6 +49,8 @@ def test_the_table_is_what_the_schemas_say():
         version = schema.since_version
         known = {n for n, first, end in table[schema.domain, schema.name] if first <= version < end}
         expected = {(name, a.type.name.lower()) for name, a in schema.attributes.items()}
+        if schema.max_output < 1000:
+            expected.add((str(schema.max_output), "outputs"))
         assert known == expected, (schema.name, version)
         checked += 1
     assert checked > 600
@@ -220,6 +222,29 @@ def test_a_misspelt_attribute_in_a_function_is_refused_whether_or_not_its_caller
     }"""
     with pytest.raises(pyinfer.InvalidModel, match="LeakyRelu.*no attribute 'alhpa'"):
         pyinfer.load(onnx.parser.parse_model(text))
+
+
+@pytest.mark.parametrize(
+    ("node", "most"),
+    [
+        (helper.make_node("GRU", ["x", "x", "x"], ["q", "y", "z"], hidden_size=5), 2),
+        (helper.make_node("RNN", ["x", "x", "x"], ["a", "y", "z"], hidden_size=5), 2),
+        (helper.make_node("NegativeLogLikelihoodLoss", ["x", "x"], ["y", "z"]), 1),
+        (helper.make_node("LayerNormalization", ["x", "x"], ["y", "", "", "z"]), 3),
+        (helper.make_node("Relu", ["x"], ["y", "z"]), 1),
+    ],
+    ids=lambda v: getattr(v, "op_type", ""),
+)
+def test_outputs_that_an_operator_does_not_have_are_refused(node, most):
+    with pytest.raises(
+        pyinfer.InvalidModel, match=f"it has {most} outputs?, the node names {len(node.output)}"
+    ):
+        pyinfer.load(model_of(node))
+
+
+def test_outputs_without_a_name_are_none():
+    node = helper.make_node("Relu", ["x"], ["y", "", ""])
+    np.testing.assert_array_equal(pyinfer.load(model_of(node))(-np.ones((2, 3), np.float32)), 0)
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,6 @@ def main() -> int:
     suite.exclude(r"_cuda")
     # What these expect came from an unseeded generator.
     suite.exclude(r"test_bernoulli")
-    suite.exclude(
-        r"test_(bvlc_alexnet|densenet121|inception_v1|inception_v2|resnet50|shufflenet|squeezenet|vgg19|zfnet512)_cpu"
-    )
     totals: collections.Counter[tuple[str, str]] = collections.Counter()
     failures = []
     for kind, cases in sorted(suite.test_cases.items()):

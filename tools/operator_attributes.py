@@ -1,4 +1,4 @@
-"""Writes csrc/onnx/operator_attributes.inc: the attributes of every operator, by operator-set version.
+"""Writes csrc/onnx/operator_attributes.inc: every operator's attributes and number of outputs, by version.
 
 Names and types come from the schemas of the installed `onnx` and, for com.microsoft, `onnxruntime`.
 
@@ -19,14 +19,16 @@ TABLE = Path(__file__).resolve().parent.parent / "csrc" / "onnx" / "operator_att
 WIDTH = 110
 HEADER = """\
 // Written by tools/operator_attributes.py. Domain, operator, its attributes: name:type[>=first][<end] says
-// the versions of the operator set in which a name is known with that type.
+// the versions of the operator set in which a name is known with that type. N:outputs says that there are N
+// at most.
 """
 Versions = dict[int, set[str]]  # attributes, as name:type, by the version since which they hold
 
 
 def attributes(schema: Any) -> set[str]:
-    """Of a schema, as name:type."""
-    return {f"{name}:{a.type.name.lower()}" for name, a in schema.attributes.items()}
+    """Of a schema, as name:type, and the most outputs where there is a most."""
+    outputs = set() if schema.max_output > 1000 else {f"{schema.max_output}:outputs"}
+    return {f"{name}:{a.type.name.lower()}" for name, a in schema.attributes.items()} | outputs
 
 
 def schemas() -> dict[tuple[str, str], Versions]:

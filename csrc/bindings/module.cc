@@ -72,7 +72,11 @@ void register_exceptions(py::module_& m) {
         case ErrorCode::kIo: type = &x.io; break;
         case ErrorCode::kInternal: break;
       }
-      py::set_error(*type, error.what());
+      // A message may quote what a file holds, whatever its bytes.
+      const std::string& message = error.message();
+      const auto text = py::reinterpret_steal<py::str>(
+          PyUnicode_DecodeUTF8(message.data(), static_cast<Py_ssize_t>(message.size()), "backslashreplace"));
+      PyErr_SetObject(type->ptr(), text.ptr());
     } catch (const std::bad_alloc&) {
       py::set_error(g_exceptions->memory, "the system refuses more memory");
     }

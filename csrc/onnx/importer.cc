@@ -294,7 +294,10 @@ class Importer {
   static std::optional<Error> refusal(const NodeProto& proto, int64_t version) {
     std::vector<std::string_view> names;
     for (const AttributeProto& a : proto.attributes) names.push_back(a.name);
-    return check_operator(normalized_domain(proto.domain), proto.op_type, version, names);
+    size_t outputs = proto.outputs.size();
+    while (outputs > 0 && proto.outputs[outputs - 1].empty()) --outputs;
+    return check_operator(normalized_domain(proto.domain), proto.op_type, version, names,
+                          static_cast<int64_t>(outputs));
   }
 
   int64_t opset(std::string_view domain, const Scope& scope) const {

@@ -34,10 +34,14 @@ const Row* find_row(std::string_view domain, std::string_view op) {
   return it != std::end(kRows) && it->domain == domain && it->op == op ? it : nullptr;
 }
 
-// One word of a row: a name, its type, and the versions of the operator set that know it so.
+// One word of a row: a name, its type, and the versions of the operator set that know it so; or the most
+// outputs of an operator, as the name of the type `outputs`.
 struct Entry {
   std::string_view name, type;
   int64_t first = 0, end = INT64_MAX;
+
+  bool holds(int64_t version) const { return version >= first && version < end; }
+  bool is_attribute() const { return type != "outputs"; }
 };
 
 Entry parse(std::string_view word) {
@@ -65,17 +69,31 @@ void each_entry(std::string_view attributes, F&& visit) {
 std::string described(const Row& row, std::string_view name) {
   std::string text = join("'", name, "'");
   each_entry(row.attributes, [&](const Entry& e) {
-    if (e.name != name) return;
+    if (e.name != name || !e.is_attribute()) return;
     if (e.first > 0) text += join(" (an attribute from version ", e.first, " on)");
     if (e.end != INT64_MAX) text += join(" (an attribute up to version ", e.end - 1, ")");
   });
   return text;
 }
 
+// Why a node has more outputs than the operator.
+std::optional<Error> check_outputs(const Row& row, int64_t version, int64_t given) {
+  std::optional<Error> error;
+  each_entry(row.attributes, [&](const Entry& e) {
+    int64_t most = 0;
+    if (e.is_attribute() || !e.holds(version)) return;
+    std::from_chars(e.name.data(), e.name.data() + e.name.size(), most);
+    if (given > most)
+      error = Error(ErrorCode::kInvalidModel,
+                    join("it has ", most, most == 1 ? " output" : " outputs", ", the node names ", given));
+  });
+  return error;
+}
+
 }  // namespace
 
 std::optional<Error> check_operator(std::string_view domain, std::string_view op_type, int64_t version,
-                                    std::span<const std::string_view> given) {
+                                    std::span<const std::string_view> given, int64_t outputs) {
   for (const Domain& d : kDomains)
     if (d.name == domain && version > d.newest)
       return Error(ErrorCode::kUnsupported,
@@ -84,18 +102,19 @@ std::optional<Error> check_operator(std::string_view domain, std::string_view op
                         "; export the model for that one, or convert it with onnx.version_converter"));
   const Row* row = find_row(domain, op_type);
   if (row == nullptr) return std::nullopt;
+  if (auto error = check_outputs(*row, version, outputs)) return error;
   std::string unknown, known;
   for (std::string_view name : given) {
     // Names that begin so are notes of tools to themselves, which the ONNX checker lets pass, too.
     bool found = name.starts_with("__");
     each_entry(row->attributes, [&](const Entry& e) {
-      found = found || (e.name == name && version >= e.first && version < e.end);
+      found = found || (e.name == name && e.is_attribute() && e.holds(version));
     });
     if (!found) unknown += join(unknown.empty() ? "" : ", ", described(*row, name));
   }
   if (unknown.empty()) return std::nullopt;
   each_entry(row->attributes, [&](const Entry& e) {
-    if (version >= e.first && version < e.end)
+    if (e.is_attribute() && e.holds(version))
       known += join(known.empty() ? "" : ", ", e.name, " (", e.type, ")");
   });
   // Microsoft's operators grow without a new version.

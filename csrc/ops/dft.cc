@@ -75,7 +75,9 @@ class Dft final : public Op {
     y[axis] = s->made;
     y[x.rank() - 1] = s->out_parts;
     ctx.output(0, y);
-    plan_fft(ctx, *s, n, n == 0 || y.count() == 0);
+    require(n >= 1 || y.count() == 0, ErrorCode::kInvalidInput, "a signal of shape ", x,
+            " has nothing to transform along axis ", axis);
+    plan_fft(ctx, *s, n, y.count() == 0);
     ctx.state(std::move(s));
   }
 

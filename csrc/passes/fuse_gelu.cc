@@ -56,6 +56,17 @@ void collect(const GraphEdit& edit, ValueId id, int depth, std::vector<ValueId>&
   }
 }
 
+// Whether a constant between `id` and x is float64: the operators that patterns become round it.
+bool has_float64(GraphEdit& edit, ValueId id, ValueId x, int depth) {
+  if (id == x || id == kNoValue || depth == 0) return false;
+  if (edit.graph().value(id).constant.dtype() == DType::kFloat64) return true;
+  const NodeId n = edit.producer(id);
+  if (n == kNoNode) return false;
+  const std::vector<ValueId>& inputs = edit.node(n).inputs;
+  return std::any_of(inputs.begin(), inputs.end(),
+                     [&](ValueId input) { return has_float64(edit, input, x, depth - 1); });
+}
+
 void fuse(GraphEdit& edit, ShapeFacts& facts, NodeId n) {
   const ValueId y = edit.node(n).outputs[0];
   std::vector<ValueId> candidates;
@@ -65,7 +76,7 @@ void fuse(GraphEdit& edit, ShapeFacts& facts, NodeId n) {
     const Factors f = factors(edit, y, rank, x);
     if (f.values.size() != 2 || (f.values[0] != x && f.values[1] != x)) continue;
     const auto found = activation(edit, x, f.values[f.values[0] == x ? 1 : 0], f.scale, rank);
-    if (!found) continue;
+    if (!found || has_float64(edit, y, x, 8)) continue;
     const ValueId fused = edit.add(edit.node(n), found->op_type, {x}, found->attributes);
     if (const DimTerms* dims = facts.dims(x)) facts.set(fused, DimTerms(*dims));
     edit.replace_uses(y, fused);

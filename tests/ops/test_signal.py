@@ -68,6 +68,14 @@ def test_dft_before_version_20_has_an_axis_attribute():
     check("DFT", [x], {"axis": 2}, expected=[want], opset=17, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(1, 0, 1), (2, 0, 3, 1), (64, 0, 100, 1)])
+def test_a_one_sided_transform_of_nothing(shape):
+    x = np.zeros(shape, np.float32)
+    model = pyinfer.load(node_model("DFT", [x], {"onesided": 1, "axis": 1}, opset=17))
+    with pytest.raises(pyinfer.InvalidInput, match="nothing to transform along axis 1"):
+        model(x)
+
+
 def test_dft_errors():
     x = np.ones((2, 6, 1), np.float32)
     for inputs in (

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
+import pyinfer
 from pass_models import assert_agrees, model_of, operators
 
 X = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32) * 3
@@ -84,6 +85,22 @@ def test_other_constants_are_left_alone(change: dict[str, float], of: str):
     forms, constants = (ERF_FORMS, ERF) if of == "erf" else (TANH_FORMS, TANH)
     model = chain(next(iter(forms.values())), {**constants, **change})
     assert "Gelu" not in operators(model)
+
+
+def test_float64_keeps_its_own_arithmetic():
+    model = model_of(
+        [
+            helper.make_node("Mul", ["x", "a"], ["h"]),
+            helper.make_node("Sigmoid", ["h"], ["s"]),
+            helper.make_node("Mul", ["x", "s"], ["y"]),
+        ],
+        {"x": [5]},
+        ["y"],
+        {"a": np.float64(1.702)},
+    )
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    x = np.linspace(-3, 3, 5)
+    np.testing.assert_allclose(pyinfer.load(model)(x), x / (1 + np.exp(-1.702 * x)), rtol=1e-14)
 
 
 def test_a_constant_that_adds_a_dimension_is_left_alone():

@@ -165,6 +165,26 @@ def test_identity_between_input_and_output():
     assert loaded(np.float32([1, 2])).tolist() == [1, 2]
 
 
+def test_attributes_that_differ_in_the_sign_of_zero_are_two():
+    nodes = [
+        helper.make_node("Scaler", ["x"], [name], domain="ai.onnx.ml", offset=[0.0], scale=[zero])
+        for name, zero in (("a", 0.0), ("b", -0.0))
+    ]
+    nodes += [helper.make_node("Reciprocal", [v], [w]) for v, w in ("ap", "bq")]
+    model = model_of(nodes, {"x": [2]}, ["p", "q"])
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    p, q = pyinfer.load(model)(np.ones(2, np.float32))
+    assert (p == np.inf).all() and (q == -np.inf).all()
+
+
+def test_many_nodes_that_almost_compute_the_same():
+    """Compared pair by pair, they would take minutes."""
+    count = 100_000
+    nodes = [helper.make_node("LeakyRelu", ["x"], [f"h{i}"], alpha=i / count) for i in range(count)]
+    model = model_of([*nodes, helper.make_node("Max", ["h0", f"h{count - 1}"], ["y"])], {"x": [2]}, ["y"])
+    np.testing.assert_array_equal(pyinfer.load(model)(-np.ones(2, np.float32)), 0)
+
+
 def test_eliminate_common_subexpressions():
     nodes = [
         helper.make_node("Exp", ["x"], ["a"]),

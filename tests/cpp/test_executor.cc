@@ -195,6 +195,32 @@ TEST(offsets_of_live_pieces_do_not_overlap) {
   }
 }
 
+TEST(offsets_of_very_many_pieces) {
+  std::mt19937 rng(4);
+  std::vector<Lifetime> pieces;
+  for (int i = 0; i < 30'000; ++i) {
+    const auto first = static_cast<int32_t>(rng() % 20'000), length = static_cast<int32_t>(rng() % 400);
+    pieces.push_back({static_cast<int64_t>(rng() % 5000), first, first + (i % 10 == 0 ? length : 2)});
+  }
+  const int64_t total = assign_offsets(pieces);
+  int64_t most = 0;
+  for (int32_t step = 0; step < 20'400; step += 37) {
+    std::vector<const Lifetime*> alive;
+    int64_t bytes = 0;
+    for (const Lifetime& p : pieces)
+      if (p.first <= step && step <= p.last && p.bytes > 0) {
+        alive.push_back(&p);
+        bytes += (p.bytes + 63) / 64 * 64;
+      }
+    most = std::max(most, bytes);
+    std::ranges::sort(alive, {}, [](const Lifetime* p) { return p->offset; });
+    for (size_t i = 1; i < alive.size(); ++i)
+      CHECK(alive[i - 1]->offset + alive[i - 1]->bytes <= alive[i]->offset);
+    if (!alive.empty()) CHECK(alive.back()->offset + alive.back()->bytes <= total);
+  }
+  CHECK(total <= 2 * most);
+}
+
 TEST(pool_covers_every_range_once) {
   ThreadPool pool(4);
   for (int64_t n : {1, 7, 64, 1000}) {

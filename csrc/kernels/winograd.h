@@ -1,8 +1,10 @@
-// Convolution with windows of 3x3 by Winograd's minimal filtering F(m x m, 3 x 3), fp32, channels last:
-//   Y = epilogue(A^T [sum over c of (G g G^T) * (B^T d B)] A)
-// on tiles of m x m output pixels, m = 2 or 4, which read (m + 2) x (m + 2) input pixels d: (m + 2)^2 matrix
-// products of tiles x in_channels by in_channels x out_channels in place of 9 m^2.
-// The matrices come from the points 0, +-1, infinity (m = 2) and 0, +-5/8, +-3/2, infinity (m = 4), which
+// Convolution by Winograd's minimal filtering F(m, r), fp32, channels last, along one or both axes of an
+// image:
+//   Y = epilogue(A^T [sum over c of (G g) * (B^T d)])              windows of r = 3 or 5 along one axis
+//   Y = epilogue(A^T [sum over c of (G g G^T) * (B^T d B)] A)      windows of 3x3
+// An axis is cut into tiles of m outputs, m = 2 or 4, each of which reads T = m + r - 1 inputs d: T matrix
+// products of tiles x in_channels by in_channels x out_channels in place of m r, and T^2 in place of (m r)^2.
+// The matrices come from the points 0, +-1, infinity (T = 4) and 0, +-5/8, +-3/2, infinity (T = 6), which
 // keep rounding errors low and whose coefficients are exact in fp32. Each sum over c is one chain of fused
 // multiply-adds over ascending c, starting from +0, and each transform runs in one order, so an output's bits
 // depend on neither the batch nor how tiles and panels are cut. Padding takes part as zeros. Infinities and
@@ -18,29 +20,40 @@ namespace pyinfer {
 
 enum class ConvAlgorithm : uint8_t { kDirect, kWinograd2, kWinograd4 };
 
-// m of F(m x m, 3 x 3).
+// m of F(m, r).
 constexpr int64_t winograd_tile(ConvAlgorithm a) {
   return a == ConvAlgorithm::kWinograd4 ? 4 : 2;
 }
 
-// Whether the shape can be computed this way: 3x3 windows that move by 1, all channels in one group.
-constexpr bool fits_winograd(const ConvShape& s) {
-  const Window& w = s.window;
-  return w.rank == 2 && s.groups == 1 && w.kernel[0] == 3 && w.kernel[1] == 3 && w.stride[0] == 1 &&
-         w.stride[1] == 1 && w.dilation[0] == 1 && w.dilation[1] == 1;
-}
+// Whether tiles of m outputs can compute the shape: windows that move by 1, of 3x3 or along one axis of 3 or,
+// where m is 2, 5; all channels in one group. What fits m = 4 fits m = 2.
+bool fits_winograd(const ConvShape& s, int64_t m);
 
 // The cheapest way by an estimate over channels and spatial sizes. Looks at nothing else: not the batch.
 ConvAlgorithm choose_conv_algorithm(const ConvShape& s);
 
-// Tiles of all images, image after image, rows of tiles in each.
-constexpr int64_t winograd_tiles(const ConvShape& s, int64_t m) {
-  return s.batch * ((s.window.output[0] + m - 1) / m) * ((s.window.output[1] + m - 1) / m);
-}
+// One axis of an image, in tiles of F(m, taps); F(1, 1), the identity, where windows are one pixel long.
+struct WinogradAxis {
+  int64_t taps = 1, m = 1, points = 1, tiles = 1;
+  int64_t input = 1, output = 1, pad = 0;
+  int64_t input_step = 0, output_step = 0;  // pixels of memory from one position to the next
+};
 
-// (m + 2)^2 matrices of in_channels x out_channels, each in the panels of kernels/gemm.h.
+// An image as its tiles see it: they follow each other along x, which moves. Of windows of r x 1 that is the
+// image's first axis; an image of one axis has one row. Precondition: fits_winograd(shape, m).
+struct WinogradGrid {
+  WinogradAxis y, x;
+  int64_t points;  // of both
+
+  WinogradGrid(const ConvShape& shape, int64_t m);
+};
+
+// Tiles of all images, image after image, rows of tiles in each.
+int64_t winograd_tiles(const ConvShape& shape, int64_t m);
+
+// A matrix of in_channels x out_channels for each point, in the panels of kernels/gemm.h.
 int64_t packed_winograd_weights_size(const ConvShape& shape, int64_t m);
-// `weights` is [out_channels, in_channels, 3, 3]; transformed in double precision and rounded once.
+// `weights` is [out_channels, in_channels, kernel...]; transformed in double precision and rounded once.
 void pack_winograd_weights(const ConvShape& shape, int64_t m, const float* weights, float* packed);
 
 // Tiles x panels cut into tasks; those of one block of tiles follow each other. A block's transformed input

@@ -1,7 +1,7 @@
-// Marks convolutions whose windows are 3x3 and move by 1, and for which Winograd's minimal filtering pays
-// (kernels/winograd.h), with the attribute `winograd`: the side of its tiles, 2 or 4, or 1 where the spatial
-// sizes are not known before a plan. Equal up to rounding; an infinity or NaN in X reaches all outputs of its
-// tile.
+// Marks convolutions that Winograd's minimal filtering can compute, windows of 3x3 or of 3 or 5 along one
+// axis that move by 1 (kernels/winograd.h), and for which it pays, with the attribute `winograd`: the outputs
+// of its tiles along an axis, 2 or 4, or 1 where the spatial sizes are not known before a plan. Equal up to
+// rounding; an infinity or NaN in X reaches all outputs of its tile.
 #include <algorithm>
 #include <optional>
 
@@ -18,27 +18,37 @@ bool all_ones(const Node& node, std::string_view name) {
   return v == nullptr || std::all_of(v->begin(), v->end(), [](int64_t x) { return x == 1; });
 }
 
-bool is_eligible(const GraphEdit& edit, const Node& node) {
+// The shape of a convolution that can be computed this way, but for its spatial sizes.
+std::optional<ConvShape> eligible_shape(const GraphEdit& edit, const Node& node) {
   const bool conv = is_op(node, "Conv") || (node.domain == "com.microsoft" && node.op_type == "FusedConv") ||
                     (node.domain == "pyinfer" && node.op_type == "ConvNhwc");
-  if (!conv || !all_ones(node, "strides") || !all_ones(node, "dilations")) return false;
+  if (!conv || !all_ones(node, "strides") || !all_ones(node, "dilations")) return std::nullopt;
   const auto* groups = attribute<int64_t>(node, "group");
   const Tensor* w = constant_input(edit, node, 1);
-  return (groups == nullptr || *groups == 1) && w != nullptr && w->dtype() != DType::kFloat64 &&
-         w->shape().rank() == 4 && w->shape()[2] == 3 && w->shape()[3] == 3;
+  if ((groups != nullptr && *groups != 1) || w == nullptr || w->dtype() == DType::kFloat64)
+    return std::nullopt;
+  const Shape& weights = w->shape();
+  if (weights.rank() < 3 || weights.rank() > 4) return std::nullopt;
+  ConvShape s{.window = {.rank = weights.rank() - 2},
+              .batch = 1,
+              .in_channels = weights[1],
+              .out_channels = weights[0]};
+  for (int d = 0; d < s.window.rank; ++d) {
+    s.window.kernel[d] = weights[d + 2];
+    s.window.stride[d] = s.window.dilation[d] = 1;
+  }
+  if (!fits_winograd(s, 2)) return std::nullopt;
+  return s;
 }
 
 // The value of the attribute.
-int64_t choose(const GraphEdit& edit, const ShapeFacts& facts, const Node& node) {
+int64_t choose(const ShapeFacts& facts, const Node& node, ConvShape s) {
   const DimTerms* y = facts.dims(node.outputs[0]);
-  const size_t height = node.op_type == "ConvNhwc" ? 1 : 2;
-  if (y == nullptr || y->size() != 4 || (*y)[height] < 0 || (*y)[height + 1] < 0) return 1;
-  const Shape& w = constant_input(edit, node, 1)->shape();
-  ConvShape s{.window = {.rank = 2}, .batch = 1, .in_channels = w[1], .out_channels = w[0]};
-  for (int d = 0; d < 2; ++d) {
-    s.window.kernel[d] = 3;
-    s.window.stride[d] = s.window.dilation[d] = 1;
-    s.window.output[d] = (*y)[height + static_cast<size_t>(d)];
+  const size_t first = node.op_type == "ConvNhwc" ? 1 : 2, rank = static_cast<size_t>(s.window.rank);
+  if (y == nullptr || y->size() != rank + 2) return 1;
+  for (size_t d = 0; d < rank; ++d) {
+    if ((*y)[first + d] < 0) return 1;
+    s.window.output[d] = (*y)[first + d];
   }
   const ConvAlgorithm algorithm = choose_conv_algorithm(s);
   return algorithm == ConvAlgorithm::kDirect ? 0 : winograd_tile(algorithm);
@@ -49,9 +59,11 @@ int64_t choose(const GraphEdit& edit, const ShapeFacts& facts, const Node& node)
 void choose_winograd(GraphEdit& edit, const PassContext& ctx) {
   std::optional<ShapeFacts> facts;
   for (NodeId n = 0; n < edit.num_nodes(); ++n) {
-    if (edit.removed(n) || !is_eligible(edit, edit.node(n))) continue;
+    if (edit.removed(n)) continue;
+    const std::optional<ConvShape> shape = eligible_shape(edit, edit.node(n));
+    if (!shape) continue;
     if (!facts) facts.emplace(edit, !ctx.subgraph);
-    const int64_t tile = choose(edit, *facts, edit.node(n));
+    const int64_t tile = choose(*facts, edit.node(n), *shape);
     if (tile != 0) edit.node(n).attributes["winograd"] = {tile};
   }
 }

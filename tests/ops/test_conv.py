@@ -132,26 +132,36 @@ def test_fused(dtype: Any, shape: Any, outputs: int, groups: int) -> None:
     assert np.ascontiguousarray(np.moveaxis(last, -1, 1)).tobytes() == y.tobytes()
 
 
+# x, output channels, kernel, pads
 WINOGRAD: list[tuple[Any, ...]] = [
-    ((2, 24, 13, 11), 40, (1, 1, 1, 1)),
-    ((1, 64, 28, 30), 64, (0, 2, 1, 0)),
-    ((3, 33, 17, 9), 17, (2, 2, 2, 2)),
-    ((1, 256, 14, 14), 64, (1, 1, 1, 1)),
-    ((1, 200, 7, 7), 520, (1, 1, 1, 1)),
+    ((2, 24, 13, 11), 40, (3, 3), (1, 1, 1, 1)),
+    ((1, 64, 28, 30), 64, (3, 3), (0, 2, 1, 0)),
+    ((3, 33, 17, 9), 17, (3, 3), (2, 2, 2, 2)),
+    ((1, 256, 14, 14), 64, (3, 3), (1, 1, 1, 1)),
+    ((1, 200, 7, 7), 520, (3, 3), (1, 1, 1, 1)),
+    ((2, 64, 131), 70, (3,), (1, 1)),
+    ((1, 130, 16), 130, (3,), (1, 1)),
+    ((1, 256, 90), 64, (5,), (0, 3)),
+    ((2, 65, 3, 41), 40, (1, 3), (0, 1, 0, 2)),
+    ((1, 48, 5, 33), 65, (1, 5), (1, 2, 2, 2)),
+    ((2, 48, 77, 1), 48, (3, 1), (2, 0, 0, 0)),
+    ((1, 256, 127, 1), 130, (5, 1), (0, 0, 0, 0)),
+    ((1, 40, 33, 6), 40, (5, 1), (2, 1, 2, 0)),
 ]
 
 
 @pytest.mark.parametrize(
     "dtype", [np.float32, np.float16, ml_dtypes.bfloat16], ids=lambda d: np.dtype(d).name
 )
-@pytest.mark.parametrize("x_shape,outputs,pads", WINOGRAD, ids=str)
-def test_winograd(x_shape: Any, outputs: int, pads: Any, dtype: Any) -> None:
-    w_shape = (outputs, x_shape[1], 3, 3)
-    geometry = ((1, 1), pads, (1, 1), 1)
+@pytest.mark.parametrize("x_shape,outputs,kernel,pads", WINOGRAD, ids=str)
+def test_winograd(x_shape: Any, outputs: int, kernel: Any, pads: Any, dtype: Any) -> None:
+    w_shape = (outputs, x_shape[1], *kernel)
+    ones = (1,) * len(kernel)
+    geometry = (ones, pads, ones, 1)
     x, w, bias = rand(5, dtype, x_shape, w_shape, (outputs,))
     want = conv(x, w, *geometry)
     (z,) = rand(6, dtype, want.shape)
-    total = want + bias.astype(np.float64).reshape(-1, 1, 1) + z.astype(np.float64)
+    total = want + bias.astype(np.float64).reshape(-1, *ones) + z.astype(np.float64)
     # A tile's errors follow from all that it reads, at the border more than one pixel's own window.
     scale = np.max(conv(np.abs(x), np.abs(w), *geometry)) + 4
     attrs = attributes(*geometry) | {"activation": "Relu"}
@@ -171,31 +181,72 @@ def test_winograd(x_shape: Any, outputs: int, pads: Any, dtype: Any) -> None:
         assert results[0] != results[1]  # else nothing was computed another way
 
 
-@pytest.mark.parametrize("channels,size", [(64, 56), (256, 14), (512, 28)])
-def test_winograd_rounds_as_little_as_the_documentation_says(channels: int, size: int) -> None:
+# Of the largest output: what Winograd's way may be off along one axis.
+ALONG_ONE_AXIS = 4e-6
+
+
+@pytest.mark.parametrize(
+    "channels,image,kernel,most",
+    [
+        (64, (56, 56), (3, 3), 1e-5),
+        (256, (14, 14), (3, 3), 1e-5),
+        (512, (28, 28), (3, 3), 1e-5),
+        (64, (2000,), (3,), ALONG_ONE_AXIS),
+        (512, (500,), (3,), ALONG_ONE_AXIS),
+        (64, (2000,), (5,), ALONG_ONE_AXIS),
+        (512, (500,), (5,), ALONG_ONE_AXIS),
+    ],
+)
+def test_winograd_rounds_as_little_as_the_documentation_says(
+    channels: int, image: Any, kernel: Any, most: float
+) -> None:
     """Elements normally distributed: docs/architecture.md, "Same bits"."""
     rng = np.random.default_rng(channels)
     x, w = (
         rng.standard_normal(s).astype(np.float32)
-        for s in [(1, channels, size, size), (channels, channels, 3, 3)]
+        for s in [(1, channels, *image), (channels, channels, *kernel)]
     )
     shown = rng.integers(0, channels, 8)
-    want = conv(x, w[shown], (1, 1), (1, 1, 1, 1), (1, 1), 1)
-    model = node_model("Conv", [x, w], {"pads": [1, 1, 1, 1]}, constant=(1,))
-    for off, most in (((), 1e-5), (("choose_winograd",), 1e-6)):
+    ones, pads = (1,) * len(kernel), [k // 2 for k in kernel] * 2
+    want = conv(x, w[shown], ones, pads, ones, 1)
+    model = node_model("Conv", [x, w], {"pads": pads}, constant=(1,))
+    for off, bound in (((), most), (("choose_winograd",), 1e-6)):
         y = pyinfer.load(model, disable_passes=off)(x)[:, shown]
-        assert np.abs(y - want).max() <= most * np.abs(want).max()
+        assert np.abs(y - want).max() <= bound * np.abs(want).max()
 
 
-def test_winograd_on_changing_sizes() -> None:
+@pytest.mark.parametrize("kernel", [(3, 3), (3,), (1, 5), (5, 1)], ids=str)
+def test_winograd_on_changing_sizes(kernel: Any) -> None:
     """One model whose sizes call for one algorithm after another gives what a model of each size gives."""
-    x, w = rand(7, np.float32, (1, 64, 40, 40), (64, 64, 3, 3))
-    model = node_model("Conv", [x, w], {"pads": [1, 1, 1, 1]}, constant=(1,))
+    image, ones = (40,) * len(kernel), (1,) * len(kernel)
+    x, w = rand(7, np.float32, (1, 64, *image), (64, 64, *kernel))
+    pads = [k // 2 for k in kernel] * 2
+    model = node_model("Conv", [x, w], {"pads": pads}, constant=(1,))
     shared = pyinfer.load(model)
     for size in (40, 1, 3, 40, 5, 8):
-        part = np.ascontiguousarray(x[:, :, :size, :size])
+        part = np.ascontiguousarray(x[(..., *[slice(size)] * len(kernel))])
         assert shared(part).tobytes() == pyinfer.load(model)(part).tobytes()
-        close(shared(part), conv(part, w, (1, 1), (1, 1, 1, 1), (1, 1), 1), np.float64(600), np.float32)
+        close(shared(part), conv(part, w, ones, pads, ones, 1), np.float64(600), np.float32)
+
+
+@pytest.mark.parametrize("x_shape,outputs,kernel,pads", WINOGRAD[5:], ids=str)
+def test_winograd_along_one_axis_is_near_onnx_runtime(
+    x_shape: Any, outputs: int, kernel: Any, pads: Any
+) -> None:
+    x, w, bias = rand(8, np.float32, x_shape, (outputs, x_shape[1], *kernel), (outputs,))
+    model = node_model("Conv", [x, w, bias], {"pads": pads}, constant=(1, 2))
+    want = onnxruntime.InferenceSession(with_older_opset(model)).run(None, {"x0": x})[0]
+    assert np.abs(pyinfer.load(model)(x) - want).max() <= 1e-5 * np.abs(want).max()
+
+
+def test_winograd_reaches_no_further_than_a_tile() -> None:
+    """What is not finite reaches the outputs of the tiles that read it, and no line beside it."""
+    x, w = rand(9, np.float32, (1, 64, 3, 64), (64, 64, 1, 5))
+    x[0, 0, 1, 20] = np.inf
+    model = node_model("Conv", [x, w], {"pads": [0, 2, 0, 2]}, constant=(1,))
+    bad = ~np.isfinite(pyinfer.load(model)(x))
+    assert bad[:, :, 1, 18:23].all()
+    assert not bad[:, :, [0, 2]].any() and not bad[:, :, 1, :17].any() and not bad[:, :, 1, 24:].any()
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: np.dtype(d).name)

@@ -2,7 +2,7 @@
 //   ai.onnx Conv (X, W, B); com.microsoft FusedConv (X, W, B, Z) with an activation;
 //   pyinfer ConvNhwc: FusedConv on channels-last X, Z and Y.
 // Each with an attribute `winograd` (passes/choose_winograd.cc): 0 computes the sum directly, 2 or 4 by
-// Winograd's minimal filtering on tiles of so many outputs, 1 lets the plan choose.
+// Winograd's minimal filtering on tiles of so many outputs along an axis, 1 lets the plan choose.
 #include "ops/conv_op.h"
 
 namespace pyinfer {
@@ -33,14 +33,15 @@ struct Forward {
 
   explicit Forward(NodeContext&) {}
 
-  // Set by the pass choose_winograd; nothing where the plan must choose.
-  static std::optional<ConvAlgorithm> algorithm(const NodeContext& ctx) {
-    switch (ctx.attr_int("winograd", 0)) {
-      case 0: return ConvAlgorithm::kDirect;
-      case 2: return ConvAlgorithm::kWinograd2;
-      case 4: return ConvAlgorithm::kWinograd4;
-      default: return std::nullopt;
-    }
+  // Set by the pass choose_winograd, or by a file; nothing where the plan must choose. `s` is what the
+  // weights decide.
+  static std::optional<ConvAlgorithm> algorithm(const NodeContext& ctx, const ConvShape& s) {
+    const int64_t m = ctx.attr_int("winograd", 0);
+    if (m == 0) return ConvAlgorithm::kDirect;
+    if (m != 2 && m != 4) return std::nullopt;
+    require(fits_winograd(s, m), ErrorCode::kInvalidModel, "attribute 'winograd' is ", m,
+            ", which windows of this shape, stride and group do not allow");
+    return m == 2 ? ConvAlgorithm::kWinograd2 : ConvAlgorithm::kWinograd4;
   }
   static ConvAlgorithm choose(const ConvShape& s) { return choose_conv_algorithm(s); }
 

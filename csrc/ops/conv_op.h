@@ -41,11 +41,13 @@ class ConvOp final : public Op {
         activation_(fused_activation(ctx)) {
     const Tensor* w = ctx.constant(1);
     if (w == nullptr || dtype_ == DType::kFloat64) return;
-    const auto algorithm = Direction::algorithm(ctx);
     weights_ = *w;
     packed_weights_ = ctx.packed_weights();
-    if (!algorithm || !fits(w->shape())) return;  // what does not fit is refused while planning
-    packed_ = pack(load_shape(w->shape()), *algorithm);
+    if (!fits(w->shape())) return;  // refused while planning
+    const ConvShape shape = load_shape(w->shape());
+    const auto algorithm = Direction::algorithm(ctx, shape);
+    if (!algorithm) return;
+    packed_ = pack(shape, *algorithm);
     algorithm_ = *algorithm;
     weights_ = Tensor();
     ctx.packed(1);

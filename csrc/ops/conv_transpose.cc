@@ -104,7 +104,9 @@ struct Transposed {
     return product_flops(product_flops(s.batch, spatial_size(w.input, w.rank), 1) / 2, s.out_channels,
                          taps * (s.in_channels / s.groups));
   }
-  static std::optional<ConvAlgorithm> algorithm(const NodeContext&) { return ConvAlgorithm::kDirect; }
+  static std::optional<ConvAlgorithm> algorithm(const NodeContext&, const ConvShape&) {
+    return ConvAlgorithm::kDirect;
+  }
   static ConvAlgorithm choose(const ConvShape&) { return ConvAlgorithm::kDirect; }
   static int64_t packed_size(const ConvShape& s, ConvAlgorithm) {
     return packed_conv_transpose_weights_size(s);

@@ -249,6 +249,31 @@ def test_winograd_reaches_no_further_than_a_tile() -> None:
     assert not bad[:, :, [0, 2]].any() and not bad[:, :, 1, :17].any() and not bad[:, :, 1, 24:].any()
 
 
+@pytest.mark.parametrize("tile", [2, 4])
+@pytest.mark.parametrize(
+    "kernel,attrs",
+    [
+        ((1, 1), {}),
+        ((5, 5), {}),
+        ((3, 5), {}),
+        ((7, 1), {}),
+        ((4,), {}),
+        ((3, 3, 3), {}),
+        ((3, 3), {"strides": (1, 2)}),
+        ((3, 3), {"dilations": (2, 1)}),
+        ((3, 3), {"group": 2}),
+    ],
+    ids=str,
+)
+def test_refuses_tiles_that_the_windows_do_not_allow(kernel: Any, attrs: Any, tile: int) -> None:
+    """A file may bring the attribute that choose_winograd sets."""
+    x, w = np.ones((1, *[9] * len(kernel), 4), np.float32), np.ones((4, 4, *kernel), np.float32)
+    w = w[:, : 4 // attrs.get("group", 1)]
+    model = node_model("ConvNhwc", [x, w], attrs | {"winograd": tile}, domain="pyinfer", constant=(1,))
+    with pytest.raises(pyinfer.InvalidModel, match="winograd"):
+        pyinfer.load(model, disable_passes=["choose_winograd"])
+
+
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize(
     "w_shape,groups,kernel",

@@ -18,7 +18,12 @@
 
 namespace pyinfer {
 
-enum class ConvAlgorithm : uint8_t { kDirect, kWinograd2, kWinograd4 };
+enum class ConvAlgorithm : uint8_t {
+  kDirect,
+  kWinograd2,
+  kWinograd4,
+  kDisjoint,  // of transposed convolutions whose windows do not overlap (ops/conv_transpose.cc)
+};
 
 // m of F(m, r).
 constexpr int64_t winograd_tile(ConvAlgorithm a) {

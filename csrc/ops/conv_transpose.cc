@@ -12,6 +12,78 @@ namespace {
 
 constexpr int64_t kMaxSize = int64_t{1} << 30;
 
+// A transposed convolution whose windows are as long as their strides, with nothing cut or added: every
+// element of Y belongs to one pixel of X. Those of a pixel in one line of Y lie side by side, so a line of X
+// and the taps of one line of the windows give a line of Y by one product, of in_channels x (taps x
+// out_channels).
+struct Disjoint {
+  int64_t inputs, columns;  // of the product
+  int64_t rows;             // of a line: pixels of X
+  int64_t lines, heights;   // of Y; of a window
+  const ConvShape& shape;
+
+  explicit Disjoint(const ConvShape& s) : shape(s) {
+    const Window& w = s.window;
+    const int last = w.rank - 1;
+    inputs = s.in_channels;
+    columns = w.kernel[last] * s.out_channels;
+    rows = w.input[last];
+    lines = s.batch * spatial_size(w.output, last);
+    heights = spatial_size(w.kernel, last);
+  }
+
+  static bool allows(const ConvShape& s) {
+    const Window& w = s.window;
+    for (int d = 0; d < w.rank; ++d)
+      if (w.kernel[d] != w.stride[d] || w.dilation[d] != 1) return false;
+    return s.groups == 1;
+  }
+
+  int64_t packed_size() const { return heights * packed_b_size(inputs, columns); }
+  // One matrix for each line of the windows.
+  void pack(const float* weights, float* packed) const {
+    const int64_t taps = columns / shape.out_channels;
+    for (int64_t h = 0; h < heights; ++h)
+      for (int64_t panel = 0; panel < panel_count(columns); ++panel)
+        for (int64_t c = 0; c < inputs; ++c)
+          for (int64_t j = panel * kPanelWidth; j < (panel + 1) * kPanelWidth; ++j) {
+            const int64_t m = c * shape.out_channels + j % shape.out_channels;
+            *packed++ = j < columns ? weights[(m * heights + h) * taps + j / shape.out_channels] : 0.0f;
+          }
+  }
+
+  // The product for one line of Y; the bias has been repeated for each tap.
+  void run(const ConvArgs& args, const float* bias, int64_t line) const {
+    const Window& w = shape.window;
+    const int last = w.rank - 1;
+    int64_t rest = line, from = 0, from_step = 1, height = 0, height_step = 1;
+    for (int d = last - 1; d >= 0; --d) {
+      const int64_t at = rest % w.output[d];
+      rest /= w.output[d];
+      from += at / w.stride[d] * from_step;
+      height += at % w.stride[d] * height_step;
+      from_step *= w.input[d];
+      height_step *= w.kernel[d];
+    }
+    from += rest * from_step;  // the image
+    GemmArgs product{.m = rows,
+                     .n = columns,
+                     .k = inputs,
+                     .a = args.x + from * rows * args.x_stride,
+                     .lda = args.x_stride,
+                     .b = args.weights + height * packed_b_size(inputs, columns),
+                     .c = args.y + line * rows * columns,
+                     .ldc = columns,
+                     .epilogue = args.epilogue};
+    product.epilogue.bias = bias;
+    if (product.epilogue.residual != nullptr) {
+      product.epilogue.residual += line * rows * columns;
+      product.epilogue.residual_stride = columns;
+    }
+    kernels().gemm.run(product, 0, rows, 0, panel_count(columns));
+  }
+};
+
 std::vector<int64_t> sizes(const NodeContext& ctx, std::string_view name) {
   std::vector<int64_t> values = ctx.attr_ints(name);
   for (int64_t v : values)
@@ -104,22 +176,48 @@ struct Transposed {
     return product_flops(product_flops(s.batch, spatial_size(w.input, w.rank), 1) / 2, s.out_channels,
                          taps * (s.in_channels / s.groups));
   }
-  static std::optional<ConvAlgorithm> algorithm(const NodeContext&, const ConvShape&) {
-    return ConvAlgorithm::kDirect;
+  static std::optional<ConvAlgorithm> algorithm(const NodeContext& ctx, const ConvShape& s) {
+    const auto none = [&](const char* name) {
+      const std::vector<int64_t> v = ctx.attr_ints(name);
+      return std::all_of(v.begin(), v.end(), [](int64_t x) { return x == 0; });
+    };
+    const bool whole = none("pads") && none("output_padding") && ctx.attr_ints("output_shape").empty() &&
+                       ctx.attr_string("auto_pad", "NOTSET") == "NOTSET";
+    // The costlier activations of few channels go over whole lines, which the kernels of the family do.
+    const bool costly = fused_activation(ctx).kind > Activation::kClip && s.out_channels < kPanelWidth;
+    return whole && !costly && Disjoint::allows(s) ? ConvAlgorithm::kDisjoint : ConvAlgorithm::kDirect;
   }
   static ConvAlgorithm choose(const ConvShape&) { return ConvAlgorithm::kDirect; }
-  static int64_t packed_size(const ConvShape& s, ConvAlgorithm) {
-    return packed_conv_transpose_weights_size(s);
+  static int64_t packed_size(const ConvShape& s, ConvAlgorithm a) {
+    return a == ConvAlgorithm::kDisjoint ? Disjoint(s).packed_size() : packed_conv_transpose_weights_size(s);
   }
-  static void pack(const ConvShape& s, ConvAlgorithm, const float* weights, float* packed) {
-    pack_conv_transpose_weights(s, weights, packed);
+  static void pack(const ConvShape& s, ConvAlgorithm a, const float* weights, float* packed) {
+    a == ConvAlgorithm::kDisjoint ? Disjoint(s).pack(weights, packed)
+                                  : pack_conv_transpose_weights(s, weights, packed);
   }
-  static size_t scratch_bytes(const ConvArgs& args, ConvAlgorithm) {
-    return kernels().conv_transpose.scratch_bytes(args);
+  static size_t scratch_bytes(const ConvArgs& args, ConvAlgorithm a) {
+    return a == ConvAlgorithm::kDisjoint ? static_cast<size_t>(Disjoint(args.shape).columns) * sizeof(float)
+                                         : kernels().conv_transpose.scratch_bytes(args);
   }
 
   template <class Scratch>
-  static void compute(const RunContext& ctx, const ConvArgs& args, ConvAlgorithm, Scratch scratch) {
+  static void compute_disjoint(const RunContext& ctx, const ConvArgs& args, Scratch scratch) {
+    const Disjoint disjoint(args.shape);
+    const int64_t outputs = args.shape.out_channels;
+    const int64_t grain = grain_for(disjoint.rows * disjoint.inputs * disjoint.columns);
+    ctx.parallel(disjoint.lines, grain, [&](int64_t begin, int64_t end, int worker) {
+      float* bias = nullptr;
+      if (args.epilogue.bias != nullptr) {
+        bias = reinterpret_cast<float*>(scratch(worker));
+        for (int64_t i = 0; i < disjoint.columns; ++i) bias[i] = args.epilogue.bias[i % outputs];
+      }
+      for (int64_t line = begin; line < end; ++line) disjoint.run(args, bias, line);
+    });
+  }
+
+  template <class Scratch>
+  static void compute(const RunContext& ctx, const ConvArgs& args, ConvAlgorithm a, Scratch scratch) {
+    if (a == ConvAlgorithm::kDisjoint) return compute_disjoint(ctx, args, scratch);
     const ConvShape& s = args.shape;
     const int64_t lines = conv_transpose_lines(s), panels = conv_panels(s);
     const int64_t cost = flops(s) / 2 / std::max<int64_t>(lines * panels, 1);

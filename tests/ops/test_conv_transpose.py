@@ -6,6 +6,8 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 
 import pyinfer
@@ -25,6 +27,14 @@ CASES: list[tuple[Any, ...]] = [
     ((2, 6, 4, 4), (6, 1, 4, 4), (2, 2), (1, 1, 1, 1), (1, 1), (0, 0), 6),
     ((2, 3, 9), (3, 7, 4), (2,), (1, 1), (1,), (0,), 1),
     ((1, 2, 3, 4, 3), (2, 3, 2, 2, 2), (1, 2, 2), (0, 0, 1, 0, 1, 0), (1, 1, 1), (0, 1, 0), 1),
+    # Windows that do not overlap.
+    ((2, 3, 5, 6), (3, 4, 2, 2), (2, 2), (0, 0, 0, 0), (1, 1), (0, 0), 1),
+    ((2, 24, 7, 9), (24, 1, 2, 2), (2, 2), (0, 0, 0, 0), (1, 1), (0, 0), 1),
+    ((1, 5, 3, 1), (5, 40, 1, 3), (1, 3), (0, 0, 0, 0), (1, 1), (0, 0), 1),
+    ((2, 3, 4, 4), (3, 2, 2, 2), (2, 2), (0, 0, 0, 1), (1, 1), (0, 0), 1),
+    ((2, 3, 4, 4), (3, 2, 2, 2), (2, 2), (0, 0, 0, 0), (1, 1), (1, 0), 1),
+    ((3, 4, 11), (4, 17, 5), (5,), (0, 0), (1,), (0,), 1),
+    ((2, 3, 2, 3, 4), (3, 5, 2, 3, 4), (2, 3, 4), (0, 0, 0, 0, 0, 0), (1, 1, 1), (0, 0, 0), 1),
     ((1, 1, 1, 1), (1, 1, 1, 1), (1, 1), (0, 0, 0, 0), (1, 1), (0, 0), 1),
     ((0, 2, 3, 3), (2, 3, 2, 2), (1, 1), (0, 0, 0, 0), (1, 1), (0, 0), 1),
     ((2, 0, 3, 3), (0, 3, 2, 2), (1, 1), (0, 0, 0, 0), (1, 1), (0, 0), 1),
@@ -97,17 +107,32 @@ def test_output_shape(auto_pad: str, shape: Any, kernel: int) -> None:
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize("shape", [(8, 12, 9, 11), (8, 12, 70)], ids=str)
-def test_same_bits_for_every_batch_and_thread_count(dtype: Any, shape: Any) -> None:
+@pytest.mark.parametrize(("kernel", "pad"), [(4, 1), (2, 0)])
+def test_same_bits_for_every_batch_and_thread_count(dtype: Any, shape: Any, kernel: int, pad: int) -> None:
     rank = len(shape) - 2
-    x, w = rand(3, dtype, shape, (12, 40, *[4] * rank))
-    model = node_model(
-        "ConvTranspose", [x, w], {"strides": [2] * rank, "pads": [1] * 2 * rank}, constant=(1,)
-    )
+    x, w = rand(3, dtype, shape, (12, 40, *[kernel] * rank))
+    attributes = {"strides": [2] * rank, "pads": [pad] * 2 * rank}
+    model = node_model("ConvTranspose", [x, w], attributes, constant=(1,))
     one, two = pyinfer.load(model, threads=1), pyinfer.load(model, threads=2)
     whole = one(x)
     assert two(x).tobytes() == whole.tobytes()
     for i in range(8):
         assert one(x[i : i + 1]).tobytes() == whole[i : i + 1].tobytes()
+
+
+@pytest.mark.parametrize("outputs", [1, 3, 24])
+@pytest.mark.parametrize("activation", ["Relu", "Sigmoid"])
+def test_bias_residual_and_activation_after_windows_that_do_not_overlap(
+    outputs: int, activation: str
+) -> None:
+    x, w, b, r = rand(4, np.float32, (2, 6, 5, 7), (6, outputs, 2, 3), (outputs,), (2, outputs, 10, 21))
+    model = onnx.parser.parse_model(f"""<ir_version: 9, opset_import: ["" : 20]>
+        g (float[n, 6, 5, 7] x, float[n, {outputs}, 10, 21] r) => (y)
+          {{ c = ConvTranspose <strides = [2, 3]> (x, w, b)  s = Add(c, r)  y = {activation}(s) }}""")
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(v, k) for k, v in {"w": w, "b": b}.items())
+    sums = conv_transpose(x, w, (2, 3), (0, 0, 0, 0), (1, 1), (0, 0), 1) + b.reshape(1, -1, 1, 1) + r
+    want = np.maximum(sums, 0) if activation == "Relu" else 1 / (1 + np.exp(-sums))
+    np.testing.assert_allclose(pyinfer.load(model)(x, r), want, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@
 namespace pyinfer {
 namespace {
 
-constexpr int64_t kMostWeights = 32 * 1024;  // of both, in floats
+constexpr int64_t kMostWeights = 48 * 1024;  // of both, in floats
 
 void join_pair(GraphEdit& edit, NodeId first, NodeId second) {
   const Node before = edit.node(first);

@@ -207,7 +207,7 @@ void check_same_bits(const ConvShape& s, int64_t m, const Options& o, const Kern
 }
 
 TEST(winograd_same_bits) {
-  for (const std::vector<int64_t>& kernel : kKernels) {
+  for (const std::vector<int64_t>& kernel : std::vector<std::vector<int64_t>>{{3, 3}, {1, 3}, {5, 1}}) {
     const std::vector<Axis> both = {axis(11, 1, 1, kernel[0]), axis(9, 1, 0, kernel.back())};
     const ConvShape s = shape({both.begin(), both.begin() + static_cast<int64_t>(kernel.size())}, 3, 40, 50);
     for (int64_t m : tiles_of(s)) {

@@ -1,6 +1,7 @@
 #include "ops/regex.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "base/error.h"
 #include "base/utf8.h"
@@ -13,6 +14,7 @@ using Instruction = Regex::Instruction;
 using Kind = Instruction::Kind;
 
 constexpr uint32_t kOutside = kMaxRune + 1;  // in place of a code point before and behind the text
+constexpr size_t kMaxPattern = 100'000;      // bytes; each takes a hundred and more in the tree
 constexpr size_t kMaxInstructions = 20'000;
 constexpr int kMaxVisits = 200'000;  // of nodes; counted repetition compiles its child again and again
 
@@ -25,7 +27,7 @@ class Compiler {
     require(++visits_ < kMaxVisits, ErrorCode::kUnsupported, "pattern: too large");
     switch (node.kind) {
       case RegexNode::Kind::kEmpty: return;
-      case RegexNode::Kind::kClass: return emit_class(node.ranges);
+      case RegexNode::Kind::kClass: return emit_class(node);
       case RegexNode::Kind::kAssert: emit(Kind::kAssert, static_cast<uint32_t>(node.assertion)); return;
       case RegexNode::Kind::kSequence:
         for (const RegexNode& child : node.children) compile(child);
@@ -45,9 +47,11 @@ class Compiler {
   }
   void patch(uint32_t at) { program_[at].argument = here(); }
 
-  void emit_class(const Regex::Class& ranges) {
-    emit(Kind::kClass, static_cast<uint32_t>(classes_.size()));
-    classes_.push_back(ranges);
+  // All copies of a repeated node have one class: it may be a long one.
+  void emit_class(const RegexNode& node) {
+    const auto [it, fresh] = known_.emplace(&node, static_cast<uint32_t>(classes_.size()));
+    if (fresh) classes_.push_back(node.ranges);
+    emit(Kind::kClass, it->second);
   }
 
   void choice(const std::vector<RegexNode>& children) {
@@ -83,6 +87,7 @@ class Compiler {
 
   std::vector<Instruction>& program_;
   std::vector<Regex::Class>& classes_;
+  std::unordered_map<const RegexNode*, uint32_t> known_;  // indices into classes_
   int visits_ = 0;
 };
 
@@ -117,6 +122,7 @@ struct Regex::States {
 };
 
 Regex::Regex(std::string_view pattern) {
+  require(pattern.size() <= kMaxPattern, ErrorCode::kUnsupported, "pattern: too large");
   const RegexNode tree = parse_regex(pattern);
   Compiler compiler(program_, classes_);
   compiler.compile(tree);

@@ -9,8 +9,8 @@ namespace pyinfer {
 namespace {
 
 constexpr int kMaxDepth = 200;
-constexpr int kMaxRepeat = 1000;          // as in RE2
-constexpr uint64_t kMaxFolded = 1 << 20;  // code points of which the other cases are looked up
+constexpr int kMaxRepeat = 1000;        // as in RE2
+constexpr size_t kMaxFolded = 1 << 20;  // other cases of the letters of all classes
 constexpr uint32_t kEnd = kInvalidRune;
 
 using Range = Regex::Range;
@@ -70,6 +70,22 @@ Class posix_class(std::string_view name) {
   if (name == "word") return perl_class('w');
   if (name == "xdigit") return {{'0', '9'}, {'A', 'F'}, {'a', 'f'}};
   fail(ErrorCode::kInvalidModel, "pattern: unknown class [:", name, ":]");
+}
+
+struct OtherCase {
+  uint32_t rune, other;
+};
+
+// Of all letters that base/utf8 knows in two cases, in order.
+const std::vector<OtherCase>& other_cases() {
+  static const std::vector<OtherCase> all = [] {
+    std::vector<OtherCase> found;
+    for (uint32_t rune = 0; rune <= 0xFFFF; ++rune)
+      for (uint32_t other : {lower_rune(rune), upper_rune(rune)})
+        if (other != rune) found.push_back({rune, other});
+    return found;
+  }();
+  return all;
 }
 
 struct Flags {
@@ -303,13 +319,11 @@ class Parser {
     if (!flags_.ignore_case) return ranges;
     Class all = ranges;
     for (const Range& r : ranges) {
-      // No letter beyond has a case that base/utf8 knows.
-      const uint32_t last = std::min<uint32_t>(r.last, 0xFFFF);
-      if (r.first <= last) folded_ += last - r.first + 1;
-      if (folded_ > kMaxFolded) fail(ErrorCode::kUnsupported, "pattern: too large");
-      for (uint32_t rune = r.first; rune <= last; ++rune)
-        for (uint32_t other : {lower_rune(rune), upper_rune(rune)})
-          if (other != rune) all.push_back({other, other});
+      auto it = std::ranges::lower_bound(other_cases(), r.first, {}, &OtherCase::rune);
+      for (; it != other_cases().end() && it->rune <= r.last; ++it) {
+        if (++folded_ > kMaxFolded) fail(ErrorCode::kUnsupported, "pattern: too large");
+        all.push_back({it->other, it->other});
+      }
     }
     return normalized(std::move(all));
   }
@@ -378,7 +392,7 @@ class Parser {
   std::string_view text_;
   size_t at_ = 0;
   Flags flags_;
-  uint64_t folded_ = 0;
+  size_t folded_ = 0;
 };
 
 }  // namespace

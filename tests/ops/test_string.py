@@ -2,6 +2,7 @@
 
 import random
 import re
+import resource
 import time
 
 import numpy as np
@@ -122,6 +123,10 @@ def test_normalizer_rejects_other_shapes(shape):
         check("StringNormalizer", [x], expected=[x])
 
 
+def peak_memory():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
 def full_match(pattern, texts):
     (got,) = run(node_model("RegexFullMatch", [texts], {"pattern": pattern}), [texts])
     return got
@@ -240,6 +245,21 @@ def test_full_match_is_linear_in_the_text():
     assert time.monotonic() - start < 20
 
 
+def test_all_repetitions_of_a_class_share_it():
+    letters = "".join(chr(c) for c in range(0x400, 0x7400, 2))
+    before = peak_memory()
+    assert full_match("([" + letters + "]{1000}){15}", strings(letters[:1] * 15_000))[0]
+    assert peak_memory() - before < 300 << 20
+
+
+def test_case_is_folded_at_once_for_whole_ranges():
+    start = time.monotonic()
+    pattern = r"(?i)[b-y\x{391}-\x{3A9}]+|" + r"[\0-\x{ffff}]" * 350
+    assert full_match(pattern, strings("BY", "by", "ωΩα", "a"))[:3].all()
+    assert not full_match(pattern, strings("a"))[0]
+    assert time.monotonic() - start < 10
+
+
 @pytest.mark.parametrize(
     "pattern",
     [
@@ -267,7 +287,14 @@ def test_malformed_patterns_are_rejected(pattern):
 
 @pytest.mark.parametrize(
     "pattern",
-    [r"\p{Greek}", r"\C", "(" * 1000 + ")" * 1000, "((a{1000}){1000}){1000}", "(((){1000}){1000}){1000}"],
+    [
+        r"\p{Greek}",
+        r"\C",
+        "(" * 1000 + ")" * 1000,
+        "((a{1000}){1000}){1000}",
+        "(((){1000}){1000}){1000}",
+        "[" + "a" * 100_000 + "]",
+    ],
 )
 def test_unsupported_and_huge_patterns_are_rejected(pattern):
     with pytest.raises(pyinfer.UnsupportedModel, match="pattern"):

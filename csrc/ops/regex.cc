@@ -105,18 +105,21 @@ bool is_word(uint32_t rune) {
 
 // The instructions at which the automaton stands, each once.
 struct Regex::States {
-  explicit States(size_t program) : seen(program, 0) {}
+  explicit States(size_t program) : seen(program, 0), ends(program) {}
   void clear() {
     list.clear();
     ++round;
   }
+  bool has(uint32_t at) const { return seen[at] == round; }
   bool add(uint32_t at) {
-    if (seen[at] == round) return false;
+    if (has(at)) return false;
     seen[at] = round;
     return true;
   }
-  std::vector<uint32_t> list;  // those that wait for a code point, and the match
+  std::vector<uint32_t>
+      list;  // full_match: those that wait for a code point, and the match; RegexSearch: all
   std::vector<uint64_t> seen;
+  std::vector<uint32_t> ends;  // RegexSearch: where the longest match that goes on from each ends
   std::vector<uint32_t> pending;
   uint64_t round = 1;
 };
@@ -127,6 +130,23 @@ Regex::Regex(std::string_view pattern) {
   Compiler compiler(program_, classes_);
   compiler.compile(tree);
   compiler.finish();
+  link();
+}
+
+void Regex::link() {
+  const auto visit = [&](auto edge) {
+    for (uint32_t i = 0; i < program_.size(); ++i) {
+      const Kind kind = program_[i].kind;
+      if (kind == Kind::kFork || kind == Kind::kAssert) edge(i, i + 1);
+      if (kind == Kind::kFork || kind == Kind::kJump) edge(i, program_[i].argument);
+    }
+  };
+  source_begin_.assign(program_.size() + 1, 0);
+  visit([&](uint32_t, uint32_t to) { ++source_begin_[to + 1]; });
+  for (size_t i = 0; i < program_.size(); ++i) source_begin_[i + 1] += source_begin_[i];
+  sources_.resize(source_begin_.back());
+  std::vector<uint32_t> next(source_begin_);
+  visit([&](uint32_t from, uint32_t to) { sources_[next[to]++] = from; });
 }
 
 // `before` and `after` are the code points around the current place, or kOutside.
@@ -181,6 +201,55 @@ bool Regex::full_match(std::string_view text) const {
     rune = after;
   }
   return std::ranges::any_of(now.list, [&](uint32_t i) { return program_[i].kind == Kind::kMatch; });
+}
+
+RegexSearch::RegexSearch(const Regex& regex)
+    : regex_(&regex),
+      now_(std::make_unique<Regex::States>(regex.size())),
+      next_(std::make_unique<Regex::States>(regex.size())) {}
+RegexSearch::~RegexSearch() = default;
+RegexSearch::RegexSearch(RegexSearch&&) noexcept = default;
+
+// Adds to next_ all from which `at` can be reached without reading; a match through them ends at `end`.
+void RegexSearch::precede(uint32_t at, uint32_t end, uint32_t before, uint32_t after) {
+  const Regex& r = *regex_;
+  Regex::States& states = *next_;
+  states.pending.assign(1, at);
+  while (!states.pending.empty()) {
+    const uint32_t to = states.pending.back();
+    states.pending.pop_back();
+    if (!states.add(to)) continue;
+    states.list.push_back(to);
+    states.ends[to] = end;
+    for (uint32_t s = r.source_begin_[to]; s < r.source_begin_[to + 1]; ++s) {
+      const Instruction& source = r.program_[r.sources_[s]];
+      if (source.kind != Kind::kAssert ||
+          r.holds(static_cast<Regex::Assertion>(source.argument), before, after))
+        states.pending.push_back(r.sources_[s]);
+    }
+  }
+}
+
+// The automaton runs backwards, from all places at which a match may end. Where several lead to one
+// instruction, the last of them counts: the list is in descending order of its ends, so that one comes first.
+std::span<const uint32_t> RegexSearch::longest_matches(std::span<const uint32_t> text) {
+  const auto& program = regex_->program_;
+  ends_.resize(text.size() + 1);
+  now_->clear();
+  uint32_t after = kOutside;
+  for (size_t i = text.size() + 1; i-- > 0;) {
+    const uint32_t before = i > 0 ? text[i - 1] : kOutside;
+    next_->clear();
+    for (uint32_t at : now_->list)
+      if (at > 0 && program[at - 1].kind == Kind::kClass &&
+          contains(regex_->classes_[program[at - 1].argument], after))
+        precede(at - 1, now_->ends[at], before, after);
+    precede(static_cast<uint32_t>(program.size()) - 1, static_cast<uint32_t>(i), before, after);
+    ends_[i] = next_->has(0) ? next_->ends[0] : kNone;
+    std::swap(now_, next_);
+    after = before;
+  }
+  return ends_;
 }
 
 }  // namespace pyinfer

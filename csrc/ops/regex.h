@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -17,6 +19,9 @@ class Regex {
 
   // Whether the whole of `text` matches. Bytes that are no UTF-8 match nothing.
   bool full_match(std::string_view text) const;
+
+  // Instructions: a match costs at most that many steps for each code point.
+  size_t size() const { return program_.size(); }
 
   // One instruction of the automaton; the next one follows unless said otherwise.
   struct Instruction {
@@ -38,12 +43,38 @@ class Regex {
   using Class = std::vector<Range>;  // sorted, apart
 
  private:
+  friend class RegexSearch;
   struct States;
+  void link();
   void follow(uint32_t start, uint32_t before, uint32_t after, States& states) const;
   bool holds(Assertion assertion, uint32_t before, uint32_t after) const;
 
   std::vector<Instruction> program_;
   std::vector<Class> classes_;
+  // The instructions from which i is reached without reading: sources_ from source_begin_[i] to the next
+  // one's.
+  std::vector<uint32_t> sources_, source_begin_;
+};
+
+// Finds the matches that begin at every place of a text, all in one pass. Keeps its memory from one text to
+// the next; of one thread. Borrows the expression.
+class RegexSearch {
+ public:
+  explicit RegexSearch(const Regex& regex);
+  ~RegexSearch();
+  RegexSearch(RegexSearch&&) noexcept;
+
+  static constexpr uint32_t kNone = 0xFFFFFFFF;
+  // For each place of `text`, from 0 to its size: where the longest match that begins there ends, or kNone.
+  // Valid until the next call. Precondition: fewer than kNone code points.
+  std::span<const uint32_t> longest_matches(std::span<const uint32_t> text);
+
+ private:
+  void precede(uint32_t at, uint32_t end, uint32_t before, uint32_t after);
+
+  const Regex* regex_;
+  std::unique_ptr<Regex::States> now_, next_;
+  std::vector<uint32_t> ends_;
 };
 
 }  // namespace pyinfer

@@ -8,7 +8,11 @@ import pyinfer
 pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
 
+import skl2onnx.sklapi.register  # noqa: F401  (makes the traceable vectorizers known)
 from skl2onnx import to_onnx
+from skl2onnx.common.data_types import StringTensorType
+from skl2onnx.sklapi import TraceableCountVectorizer, TraceableTfidfVectorizer
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import make_classification, make_regression
 from sklearn.ensemble import (
     AdaBoostClassifier,
@@ -19,6 +23,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -140,10 +145,103 @@ def test_preprocessing(scaler):
 def test_categories(encoder):
     x = np.array([["a", "x"], ["b", "y"], ["c", "x"], ["a", "z"]], object)
     encoder.fit(x)
-    from skl2onnx.common.data_types import StringTensorType
-
     onnx_model = to_onnx(
         encoder, initial_types=[("x", StringTensorType([None, 2]))], target_opset={"": 18, "ai.onnx.ml": 3}
     )
     (got,) = pyinfer.load(onnx_model).run({"x": x}).values()
     np.testing.assert_allclose(got, encoder.transform(x))
+
+
+TEXTS = [
+    "The cat sat on the mat.",
+    "an old dog, ran!",
+    "the dog sat; and the DOG ran",
+    "the-cat (and) another dog?",
+    "",
+    "   ",
+    "under_the 12 bridges\nthe cats",
+]
+# No two spaces, which scikit-learn makes one.
+LETTERS = [*(t for t in TEXTS if "  " not in t), "naïve Ünder", "Жук жук 日本語", "😀 a 😀"]
+# skl2onnx puts the first in place of scikit-learn's own pattern, which is that of Python and drops single letters.
+WORDS = {"token_pattern": "[a-zA-Z0-9_]+"}
+LONG_WORDS = {"token_pattern": r"[a-zA-Z0-9_]{3,}"}
+SEPARATORS = [" ", "[.]", r"\?", ",", ";", r"\!", r"\(", r"\)", "\n", "-"]
+VECTORIZERS = [
+    (TfidfVectorizer(), {}),
+    (CountVectorizer(), {}),
+    (CountVectorizer(binary=True, max_features=6), {}),
+    (CountVectorizer(lowercase=False, **WORDS), {}),
+    (CountVectorizer(ngram_range=(2, 3), **WORDS), {}),
+    (CountVectorizer(stop_words=["the", "and"]), {}),
+    (CountVectorizer(token_pattern=r"\b\w+\b"), {}),
+    (CountVectorizer(**LONG_WORDS), {"tokenexp": ""}),
+    (CountVectorizer(), {"tokenexp": "[a-zA-Z0-9_]+"}),
+    (CountVectorizer(), {"separators": SEPARATORS}),
+    (CountVectorizer(), {"keep_empty_string": True}),
+    (TfidfVectorizer(norm=None), {"nan": True}),  # a norm would spread the NaN
+    (TfidfVectorizer(ngram_range=(1, 2), **WORDS), {"locale": "en_US"}),
+    (TfidfVectorizer(stop_words="english", norm="l1"), {}),
+    (TfidfVectorizer(use_idf=False, norm=None, **LONG_WORDS), {}),
+    (TraceableCountVectorizer(ngram_range=(1, 2), **WORDS), {}),
+    (TraceableTfidfVectorizer(ngram_range=(1, 3), **WORDS), {}),
+]
+LETTER_VECTORIZERS = [
+    (CountVectorizer(analyzer="char"), {}),
+    (CountVectorizer(analyzer="char", lowercase=False, ngram_range=(2, 2)), {}),
+    (TfidfVectorizer(analyzer="char", ngram_range=(1, 3)), {}),
+]
+
+
+def check_vectorizer(vectorizer, options, texts, unseen, shape):
+    vectorizer.fit(texts)
+    types = [("x", StringTensorType([None, *shape[1:]]))]
+    onnx_model = to_onnx(
+        vectorizer,
+        initial_types=types,
+        target_opset={"": 18, "ai.onnx.ml": 3},
+        options={id(vectorizer): options} if options else None,
+    )
+    assert "Tokenizer" in {n.op_type for n in onnx_model.graph.node}
+    model = pyinfer.load(onnx_model)
+    for given in [texts, texts[:1], unseen, [""], [" ", ""]]:
+        want = vectorizer.transform(given).toarray()
+        if options.get("nan"):
+            want = np.where(want == 0, np.nan, want)
+        (got,) = model.run({"x": np.array(given, object).reshape(shape)}).values()
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def vectorizer_name(value):
+    return type(value).__name__ if hasattr(value, "fit") else None
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+@pytest.mark.parametrize(("vectorizer", "options"), VECTORIZERS, ids=vectorizer_name)
+def test_words(vectorizer, options, shape):
+    check_vectorizer(vectorizer, options, TEXTS, ["the mat ran", "nothing known", "cat cat a b cat"], shape)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+@pytest.mark.parametrize(("vectorizer", "options"), LETTER_VECTORIZERS, ids=vectorizer_name)
+def test_letters(vectorizer, options, shape):
+    check_vectorizer(vectorizer, options, LETTERS, ["日 ЖУ", "xyz\0ï", "😀"], shape)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_classifier_of_texts():
+    texts = np.array([[t, u] for t, u in zip(TEXTS, reversed(TEXTS), strict=True)], object)
+    labels = np.array(["cat" if "cat" in t else "other" for t in TEXTS])
+    columns = ColumnTransformer([("a", TfidfVectorizer(), 0), ("b", CountVectorizer(**WORDS), 1)])
+    pipeline = make_pipeline(columns, LogisticRegression()).fit(texts, labels)
+    onnx_model = to_onnx(
+        pipeline,
+        initial_types=[("x", StringTensorType([None, 2]))],
+        target_opset={"": 18, "ai.onnx.ml": 3},
+        options={"zipmap": False},
+    )
+    label, probabilities = pyinfer.load(onnx_model).run({"x": texts}).values()
+    assert label.tolist() == pipeline.predict(texts).tolist()
+    np.testing.assert_allclose(probabilities, pipeline.predict_proba(texts), rtol=1e-4, atol=1e-5)

@@ -403,6 +403,16 @@ def matmul_nbits(d: Draw) -> Case:
     )
 
 
+def tokenizer(d: Draw) -> Case:
+    shape = d.shape(1, 2)
+    texts = ["".join(d.rng.choice(list("ab, é"), d.length())) for _ in range(int(np.prod(shape)))]
+    tokens = d.any_of(
+        {"tokenexp": "[^ ,]+"}, {"tokenexp": "a*b"}, {"separators": [" ", ",+"]}, {"separators": [""]}
+    )
+    attributes = {"mark": d.any_of(0, 1), "pad_value": d.any_of("#", ""), "mincharnum": d.any_of(1, 1, 2)}
+    return Case([np.array(texts, object).reshape(shape)], attributes | tokens)
+
+
 def scaler(d: Draw) -> Case:
     n = max(d.length(), 1)
     dtype = d.any_of(F, np.float64, np.int32, np.int64)
@@ -521,6 +531,7 @@ OPERATORS: dict[tuple[str, str], Callable[[Draw], Case]] = {
     (MS, "RotaryEmbedding"): rotary,
     (MS, "SkipLayerNormalization"): skip_norm(True),
     (MS, "SkipSimplifiedLayerNormalization"): skip_norm(False),
+    (MS, "Tokenizer"): tokenizer,
     (MS, "TransposeMatMul"): fused_matmul,
     (MS, "Trilu"): trilu,
     (MS, "Unique"): unique,

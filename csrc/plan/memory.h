@@ -14,8 +14,8 @@ struct Lifetime {
 };
 
 // Gives every piece an offset, a multiple of the cache line, so that pieces alive at the same time do not
-// overlap. Largest first, each at the lowest gap that fits; very many in the order of their steps, each in the
-// smallest gap that fits, which takes less time and more memory. Returns the bytes of the whole arena.
+// overlap. Largest first, each at the lowest gap that fits; very many in the order of their steps, each in
+// the smallest gap that fits, which takes less time and more memory. Returns the bytes of the whole arena.
 int64_t assign_offsets(std::vector<Lifetime>& lifetimes);
 
 }  // namespace pyinfer

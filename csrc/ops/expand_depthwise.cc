@@ -50,6 +50,17 @@ void cut(State& s) {
   s.rows = std::clamp(room / w.stride[0] + 1, int64_t{1}, std::max<int64_t>(w.output[0], 1));
 }
 
+// Pieces to cut the rows of an image into when there are `tasks` already: one for each worker, and more, to
+// share them out evenly, as long as few rows are expanded twice. Every cut expands those again that windows
+// on both of its sides read.
+int64_t row_pieces(const ConvShape& s, int64_t tasks, int64_t workers) {
+  const Window& w = s.window;
+  const int64_t twice = std::max<int64_t>(extent(w, 1) - w.stride[0], 0);
+  const int64_t needed = twice < w.input[0] ? ceil_div(workers, tasks) : 1;
+  const int64_t even = std::min(ceil_div(2 * workers, tasks), w.input[0] / (4 * std::max<int64_t>(twice, 1)));
+  return std::clamp<int64_t>(std::max(needed, even), 1, w.output[0]);
+}
+
 // What one worker does of one image and block of channels: output rows one strip after another.
 class Strips {
  public:
@@ -180,9 +191,8 @@ class ExpandDepthwise final : public Op {
     if (ctx.has(kBias)) filter.epilogue.bias = ctx.in<float>(kBias);
     set_activation(filter.epilogue, activation_);
 
-    // Rows are cut only so far that every worker has tasks: each cut expands a few rows twice.
     const int64_t blocks = state.blocks(), height = s.window.output[0];
-    const int64_t pieces = std::min(ceil_div(int64_t{2} * ctx.workers(), s.batch * blocks), height);
+    const int64_t pieces = row_pieces(s, s.batch * blocks, ctx.workers());
     const int64_t step = ceil_div(height, pieces);
     ctx.parallel(s.batch * blocks * pieces, 1, [&](int64_t begin, int64_t end, int worker) {
       for (int64_t t = begin; t < end; ++t) {

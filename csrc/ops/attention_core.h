@@ -36,7 +36,7 @@ struct AttentionShape {
   int64_t block() const {
     constexpr int64_t kScores = 65536;
     return std::clamp<int64_t>(kScores / std::max<int64_t>(total(), 1), 1,
-                               std::clamp<int64_t>(q_rows, 1, 32));
+                               std::clamp<int64_t>(q_rows, 1, 48));
   }
   int64_t blocks() const { return ceil_div(q_rows, block()); }
 };

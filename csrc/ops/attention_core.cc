@@ -120,9 +120,10 @@ void AttentionCore<C>::output(int worker, int64_t b, int64_t h, int64_t row, int
   const bool direct = y.dtype == DTypeOf<C>::value;
   C* to = direct ? static_cast<C*>(y.data) + y.at(b, h, row) : small_block(worker);
   const int64_t stride = direct ? y.row : shape_.v_size, total = shape_.total();
-  // Keys outside the range weigh 0 and are left out of the chains. Panels of B hold `total` rows, so each is
-  // a product of its own, placed where the shorter K looks for it.
-  for (int64_t panel = 0; panel < panel_count(shape_.v_size); ++panel) {
+  // Keys outside the range weigh 0 and are left out of the chains. Panels of B hold `total` rows, so where
+  // there are some, each panel is a product of its own, placed where the shorter K looks for it.
+  const int64_t panels = panel_count(shape_.v_size), step = end - begin == total ? panels : 1;
+  for (int64_t panel = 0; panel < panels; panel += step) {
     const C* values = packed_v(worker, kv_head(b, h)) + (panel * total + begin) * kPanelWidth;
     const PanelProduct<C> product{.a = p + begin,
                                   .lda = total,
@@ -131,7 +132,7 @@ void AttentionCore<C>::output(int worker, int64_t b, int64_t h, int64_t row, int
                                   .n = shape_.v_size,
                                   .c = to,
                                   .ldc = stride};
-    product.run(0, rows, panel, panel + 1);
+    product.run(0, rows, panel, panel + step);
   }
   for (int64_t i = 0; i < rows && !direct; ++i)
     store_as(y.dtype, y.data, y.at(b, h, row + i), shape_.v_size, to + i * shape_.v_size);

@@ -44,11 +44,16 @@ bool computes_512_bits_in_halves() {
 #endif
 }
 
+bool isa_is_forced() {
+  const char* forced = std::getenv("PYINFER_CPU_ISA");
+  return forced != nullptr && *forced != '\0';
+}
+
 namespace {
 Isa choose() {
   const std::vector<Isa> isas = available_isas();
-  const char* forced = std::getenv("PYINFER_CPU_ISA");
-  if (forced == nullptr || *forced == '\0') return isas.back();
+  if (!isa_is_forced()) return isas.back();
+  const std::string_view forced = std::getenv("PYINFER_CPU_ISA");
   std::string names;
   for (Isa isa : isas) {
     if (isa_name(isa) == forced) return isa;

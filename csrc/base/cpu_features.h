@@ -20,6 +20,9 @@ Isa selected_isa();
 // Whether this CPU has AVX-512 on units of 256 bits (AMD's Zen 4).
 bool computes_512_bits_in_halves();
 
+// Whether PYINFER_CPU_ISA names it.
+bool isa_is_forced();
+
 // Every instruction set that this CPU runs and this build contains, ascending.
 std::vector<Isa> available_isas();
 

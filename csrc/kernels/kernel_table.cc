@@ -37,7 +37,7 @@ KernelTable choose() {
 #if defined(__x86_64__)
   // In halves, a wide register saves instructions where those are the limit, and matrix tiles have few: the
   // smaller tiles of AVX2 reach the same rate with panels that fit the first cache.
-  if (selected_isa() == Isa::kAvx512 && computes_512_bits_in_halves()) {
+  if (!isa_is_forced() && selected_isa() == Isa::kAvx512 && computes_512_bits_in_halves()) {
     table.gemm = kAvx2Kernels.gemm;
     table.conv = kAvx2Kernels.conv;
     table.conv_transpose = kAvx2Kernels.conv_transpose;

@@ -49,7 +49,8 @@ struct KernelTable {
 // The table of `isa`. Precondition: available_isas() contains it.
 const KernelTable& kernel_table(Isa isa);
 
-// The table of selected_isa(), with the families of a smaller one where this CPU runs those faster.
+// The table of selected_isa(), with the families of a smaller one where this CPU runs those faster and nobody
+// forces the instruction set.
 const KernelTable& kernels();
 
 }  // namespace pyinfer

@@ -22,7 +22,7 @@ enum class ConvAlgorithm : uint8_t {
   kDirect,
   kWinograd2,
   kWinograd4,
-  kDisjoint,  // of transposed convolutions whose windows do not overlap (ops/conv_transpose.cc)
+  kDisjoint,  // of transposed convolutions whose windows do not overlap
 };
 
 // m of F(m, r).

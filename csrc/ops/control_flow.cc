@@ -186,8 +186,8 @@ std::unique_ptr<Op> make_loop(NodeContext& ctx) {
           results[0]);
   for (size_t i = 0; i < carried; ++i) {
     const ValueType type = common_type(types[2 + i], results[1 + i], static_cast<int>(i));
-    require(type == types[2 + i], ErrorCode::kInvalidModel, "the body takes ", types[2 + i].str(),
-            " and gives ", results[1 + i].str(), " as value ", i);
+    require(type == types[2 + i], ErrorCode::kInvalidModel, "the body takes ", types[2 + i], " and gives ",
+            results[1 + i], " as value ", i);
     ctx.output(static_cast<int>(i), type);
   }
   std::vector<Tensor> empty;

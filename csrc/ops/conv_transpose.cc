@@ -52,8 +52,8 @@ struct Disjoint {
           }
   }
 
-  // The product for one line of Y; the bias has been repeated for each tap.
-  void run(const ConvArgs& args, const float* bias, int64_t line) const {
+  // Rows and panels of a tile of the product for one line of Y; the bias has been repeated for each tap.
+  void run(const ConvArgs& args, const float* bias, int64_t line, const Tiling& tiling, int64_t tile) const {
     const Window& w = shape.window;
     const int last = w.rank - 1;
     int64_t rest = line, from = 0, from_step = 1, height = 0, height_step = 1;
@@ -80,7 +80,8 @@ struct Disjoint {
       product.epilogue.residual += line * rows * columns;
       product.epilogue.residual_stride = columns;
     }
-    kernels().gemm.run(product, 0, rows, 0, panel_count(columns));
+    kernels().gemm.run(product, tiling.row_begin(tile), tiling.row_end(tile), tiling.panel_begin(tile),
+                       tiling.panel_end(tile));
   }
 };
 
@@ -204,14 +205,16 @@ struct Transposed {
   static void compute_disjoint(const RunContext& ctx, const ConvArgs& args, Scratch scratch) {
     const Disjoint disjoint(args.shape);
     const int64_t outputs = args.shape.out_channels;
-    const int64_t grain = grain_for(disjoint.rows * disjoint.inputs * disjoint.columns);
-    ctx.parallel(disjoint.lines, grain, [&](int64_t begin, int64_t end, int worker) {
+    const Tiling tiling(disjoint.rows, panel_count(disjoint.columns), kPanelWidth * disjoint.inputs);
+    const int64_t tiles = tiling.count();
+    const int64_t grain = grain_for(tiling.row_step * tiling.panel_step * kPanelWidth * disjoint.inputs);
+    ctx.parallel(disjoint.lines * tiles, grain, [&](int64_t begin, int64_t end, int worker) {
       float* bias = nullptr;
       if (args.epilogue.bias != nullptr) {
         bias = reinterpret_cast<float*>(scratch(worker));
         for (int64_t i = 0; i < disjoint.columns; ++i) bias[i] = args.epilogue.bias[i % outputs];
       }
-      for (int64_t line = begin; line < end; ++line) disjoint.run(args, bias, line);
+      for (int64_t t = begin; t < end; ++t) disjoint.run(args, bias, t / tiles, tiling, t % tiles);
     });
   }
 

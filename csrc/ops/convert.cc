@@ -291,7 +291,8 @@ double number_from_string(const std::string& s) {
   const auto [stop, error] = std::from_chars(p, end, v);
   require(stop == end && p < end && error != std::errc::invalid_argument &&
               !(p[0] == '-' && p > s.data() && p[-1] == '+'),
-          ErrorCode::kInvalidInput, "cannot cast the string '", s.substr(0, 64), "' to a number");
+          ErrorCode::kInvalidInput, "cannot cast the string '", std::string_view(s).substr(0, 64),
+          "' to a number");
   if (error == std::errc::result_out_of_range) {
     // Too large or too small: the exponent's sign tells which.
     const std::string text(p, end);

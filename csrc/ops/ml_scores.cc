@@ -120,7 +120,7 @@ void plan_rows(PlanContext& ctx, const RowShape& shape, int64_t extra) {
   ScratchLayout one, all;
   one.take(shape.features, sizeof(double));
   one.take(extra, 1);
-  all.take(ctx.workers(), one.bytes());
+  all.take(shape.rows <= 1 ? 1 : ctx.workers(), one.bytes());  // a single row runs on the caller
   ctx.scratch(all.bytes());
 }
 

@@ -231,9 +231,9 @@ class SvmClassifier final : public Op {
   struct Room {
     explicit Room(const SvmClassifier& op)
         : kernels(layout.take(op.count_, sizeof(double))),
-          scores(layout.take(std::max(op.pairs(), op.classes_), sizeof(double))),
+          scores(layout.take(op.raw_scores(), sizeof(double))),
           votes(layout.take(op.classes_, sizeof(int64_t))),
-          rounded(layout.take(std::max(op.pairs(), op.classes_), sizeof(float))) {
+          rounded(layout.take(op.scores(), sizeof(float))) {
       if (!op.has_probabilities()) return;
       const int64_t n = op.classes_;
       r = layout.take(n * n, sizeof(double));
@@ -258,6 +258,7 @@ class SvmClassifier final : public Op {
 
   bool has_probabilities() const { return count_ > 0 && !prob_a_.empty(); }
   int64_t pairs() const { return classes_ * (classes_ - 1) / 2; }
+  int64_t raw_scores() const { return count_ == 0 ? classes_ : pairs(); }
   int64_t scores() const { return count_ == 0 || has_probabilities() ? classes_ : pairs(); }
   // A lone score of two classes becomes two.
   int64_t columns() const { return scores() == 1 && classes_ == 2 ? 2 : scores(); }

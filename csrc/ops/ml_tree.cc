@@ -50,11 +50,12 @@ struct Votes {
 // Where Votes lie in the scratch memory of a worker.
 class VotesLayout {
  public:
-  VotesLayout(const RowShape& s, int64_t targets) {
+  // `converts`: features come in another type than that in which they are compared.
+  VotesLayout(const RowShape& s, int64_t targets, bool converts) {
     const int64_t rows = std::min(s.rows, kBlockRows);
     score_ = take(rows, targets, sizeof(double));
     voted_ = take(rows, targets, 1);
-    features_ = take(rows, s.features, sizeof(double));
+    features_ = converts ? take(rows, s.features, sizeof(double)) : 0;
     rounded_ = take(1, targets, sizeof(float));
   }
   int64_t bytes() const { return layout_.bytes(); }
@@ -86,6 +87,7 @@ class Trees {
   }
   const TreeEnsemble& operator*() const { return *ensemble_; }
   const TreeEnsemble* operator->() const { return ensemble_.get(); }
+  bool converts(DType features) const { return features != (single_ ? DType::kFloat32 : DType::kFloat64); }
 
   // Votes for the rows [begin, end), those of row r at (r - begin) * targets. Trees in ascending order.
   void count_votes(Aggregate how, const TensorView& x, int64_t features, int64_t begin, int64_t end,
@@ -137,7 +139,9 @@ void check_features(const TreeEnsemble& e, const RowShape& s) {
 
 void plan_blocks(PlanContext& ctx, const Trees& trees, const RowShape& s) {
   ScratchLayout all;
-  all.take(ctx.workers(), VotesLayout(s, trees->targets).bytes());
+  // A single block runs on the caller.
+  const int64_t workers = s.rows <= kBlockRows ? 1 : ctx.workers();
+  all.take(workers, VotesLayout(s, trees->targets, trees.converts(ctx.dtype(0))).bytes());
   ctx.scratch(all.bytes());
 }
 
@@ -145,7 +149,7 @@ void plan_blocks(PlanContext& ctx, const Trees& trees, const RowShape& s) {
 template <class F>
 void for_blocks(const RunContext& ctx, const Trees& trees, Aggregate how, F&& f) {
   const RowShape s = row_shape(ctx.in(0).shape);
-  const VotesLayout layout(s, trees->targets);
+  const VotesLayout layout(s, trees->targets, trees.converts(ctx.in(0).dtype));
   ctx.parallel(ceil_div(s.rows, kBlockRows), 1, [&](int64_t first, int64_t last, int worker) {
     Votes votes = layout.at(ctx.scratch() + worker * layout.bytes());
     for (int64_t b = first; b < last; ++b) {

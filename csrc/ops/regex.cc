@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
+#include "base/run_guard.h"
 #include "base/utf8.h"
 #include "ops/regex_parser.h"
 
@@ -232,12 +233,13 @@ void RegexSearch::precede(uint32_t at, uint32_t end, uint32_t before, uint32_t a
 
 // The automaton runs backwards, from all places at which a match may end. Where several lead to one
 // instruction, the last of them counts: the list is in descending order of its ends, so that one comes first.
-std::span<const uint32_t> RegexSearch::longest_matches(std::span<const uint32_t> text) {
+void RegexSearch::longest_matches(std::span<const uint32_t> text, std::vector<uint32_t>& ends) {
   const auto& program = regex_->program_;
-  ends_.resize(text.size() + 1);
+  ends.resize(text.size() + 1);
   now_->clear();
   uint32_t after = kOutside;
   for (size_t i = text.size() + 1; i-- > 0;) {
+    if (i % 32 == 0) RunGuard::step();
     const uint32_t before = i > 0 ? text[i - 1] : kOutside;
     next_->clear();
     for (uint32_t at : now_->list)
@@ -245,11 +247,10 @@ std::span<const uint32_t> RegexSearch::longest_matches(std::span<const uint32_t>
           contains(regex_->classes_[program[at - 1].argument], after))
         precede(at - 1, now_->ends[at], before, after);
     precede(static_cast<uint32_t>(program.size()) - 1, static_cast<uint32_t>(i), before, after);
-    ends_[i] = next_->has(0) ? next_->ends[0] : kNone;
+    ends[i] = next_->has(0) ? next_->ends[0] : kNone;
     std::swap(now_, next_);
     after = before;
   }
-  return ends_;
 }
 
 }  // namespace pyinfer

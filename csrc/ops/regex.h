@@ -56,8 +56,9 @@ class Regex {
   std::vector<uint32_t> sources_, source_begin_;
 };
 
-// Finds the matches that begin at every place of a text, all in one pass. Keeps its memory from one text to
-// the next; of one thread. Borrows the expression.
+// Finds the matches that begin at every place of a text, all in one pass, which the owner of the run may
+// stop. Keeps its memory, which does not depend on the text, from one to the next; of one thread. Borrows the
+// expression.
 class RegexSearch {
  public:
   explicit RegexSearch(const Regex& regex);
@@ -65,16 +66,15 @@ class RegexSearch {
   RegexSearch(RegexSearch&&) noexcept;
 
   static constexpr uint32_t kNone = 0xFFFFFFFF;
-  // For each place of `text`, from 0 to its size: where the longest match that begins there ends, or kNone.
-  // Valid until the next call. Precondition: fewer than kNone code points.
-  std::span<const uint32_t> longest_matches(std::span<const uint32_t> text);
+  // ends[i], for each place of `text` from 0 to its size: where the longest match that begins there ends, or
+  // kNone. Precondition: fewer than kNone code points.
+  void longest_matches(std::span<const uint32_t> text, std::vector<uint32_t>& ends);
 
  private:
   void precede(uint32_t at, uint32_t end, uint32_t before, uint32_t after);
 
   const Regex* regex_;
   std::unique_ptr<Regex::States> now_, next_;
-  std::vector<uint32_t> ends_;
 };
 
 }  // namespace pyinfer

@@ -99,6 +99,7 @@ class Tokenizer final : public Op {
     Rows rows;
     Text text;
     Pieces pieces, scratch;
+    std::vector<uint32_t> ends;  // of the matches of one search
     std::vector<RegexSearch> searches;
     if (s_.token) searches.emplace_back(*s_.token);
     for (const Regex& separator : s_.separators) searches.emplace_back(separator);
@@ -111,11 +112,11 @@ class Tokenizer final : public Op {
       text.read(string);
       pieces.clear();
       if (s_.token)
-        find(searches[0], text, pieces);
+        find(searches[0], text, ends, pieces);
       else if (s_.separators.empty())
         for (uint32_t i = 0; i < text.whole().end; ++i) pieces.push_back({i, i + 1});
       else
-        split(searches, text, pieces, scratch);
+        split(searches, text, ends, pieces, scratch);
       for (const Piece& p : pieces) {
         rows.tokens.push_back(text.bytes(p));
         rows.bytes += static_cast<int64_t>(rows.tokens.back().size());
@@ -128,8 +129,8 @@ class Tokenizer final : public Op {
 
   // The first match, then the first one behind it, and so on. Of one that is too short, only the first
   // character is passed over.
-  void find(RegexSearch& search, const Text& text, Pieces& out) const {
-    const std::span<const uint32_t> ends = search.longest_matches(text.runes(text.whole()));
+  void find(RegexSearch& search, const Text& text, std::vector<uint32_t>& ends, Pieces& out) const {
+    search.longest_matches(text.runes(text.whole()), ends);
     for (uint32_t at = 0; at < ends.size();) {
       if (ends[at] != RegexSearch::kNone && int64_t{ends[at]} - at >= s_.least) {
         out.push_back({at, ends[at]});
@@ -141,12 +142,13 @@ class Tokenizer final : public Op {
   }
 
   // The separators one after the other, each on what the one before has left, as on texts of their own.
-  void split(std::vector<RegexSearch>& searches, const Text& text, Pieces& pieces, Pieces& scratch) const {
+  void split(std::vector<RegexSearch>& searches, const Text& text, std::vector<uint32_t>& ends,
+             Pieces& pieces, Pieces& scratch) const {
     pieces.assign(1, text.whole());
     for (RegexSearch& search : searches) {
       scratch.clear();
       for (const Piece& p : pieces) {
-        const std::span<const uint32_t> ends = search.longest_matches(text.runes(p));
+        search.longest_matches(text.runes(p), ends);
         const auto size = static_cast<uint32_t>(ends.size()) - 1;
         uint32_t begin = 0;
         const auto keep = [&](uint32_t end) {
@@ -197,10 +199,13 @@ std::vector<Regex> read_separators(const std::vector<std::string>& patterns) {
   size_t bytes = 0, steps = 0;
   for (const std::string& pattern : patterns) {
     bytes += pattern.size();
-    require(separators.size() < kMaxSeparators && bytes <= kMaxSeparatorBytes, ErrorCode::kUnsupported,
-            "separators: too many");
+    require(separators.size() < kMaxSeparators, ErrorCode::kUnsupported, "more than ", kMaxSeparators,
+            " separators");
+    require(bytes <= kMaxSeparatorBytes, ErrorCode::kUnsupported, "separators of more than ",
+            kMaxSeparatorBytes, " bytes together");
     steps += separators.emplace_back(pattern).size();
-    require(steps <= kMaxSeparatorSteps, ErrorCode::kUnsupported, "separators: too large");
+    require(steps <= kMaxSeparatorSteps, ErrorCode::kUnsupported, "separators that take more than ",
+            kMaxSeparatorSteps, " instructions together");
   }
   return separators;
 }

@@ -8,7 +8,7 @@ namespace pyinfer {
 // Inputs of ConvNhwc.
 inline constexpr size_t kConvWeights = 1, kConvBias = 2, kConvResidual = 3;
 
-// The constant weights of a ConvNhwc of float32 over two axes, not empty; else nullptr.
+// The constant weights of a ConvNhwc of float32 over two axes, not empty, whose attributes fit; else nullptr.
 const Tensor* image_weights(const GraphEdit& edit, const Node& node);
 
 // Whether every element of an attribute is `value`, or the attribute is absent.

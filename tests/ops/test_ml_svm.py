@@ -74,6 +74,22 @@ def test_classifier_transforms_scores(transform):
     check_ort("SVMClassifier", floats(9, 4), attributes, outputs=2, opset=1)
 
 
+def test_a_linear_classifier_of_many_classes_needs_no_room_for_pairs():
+    classes = 20_000
+    attributes = {
+        "coefficients": flat(classes, 1),
+        "rho": [0.0],
+        "classlabels_ints": list(range(classes)),
+    }
+    x = floats(2, 1)
+    model = pyinfer.load(
+        ml_model("SVMClassifier", x, attributes, outputs=2), limits=pyinfer.Limits(max_total_bytes=10_000_000)
+    )
+    labels = model.run({"x0": x})
+    want = x.astype(np.float64) @ np.reshape(attributes["coefficients"], (classes, 1)).T
+    np.testing.assert_array_equal(next(iter(labels.values())), want.argmax(1))
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_linear_classifier(classes):
     attributes = {

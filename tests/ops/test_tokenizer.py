@@ -198,7 +198,7 @@ def test_bytes_that_are_no_text_are_rejected(tokens):
 )
 def test_too_many_and_too_large_separators_are_rejected(separators):
     x = strings("a")
-    with pytest.raises(pyinfer.UnsupportedModel, match="too many|too large"):
+    with pytest.raises(pyinfer.UnsupportedModel, match="separators"):
         pyinfer.load(node_model("Tokenizer", [x], attributes(separators=separators), domain="com.microsoft"))
 
 

@@ -103,6 +103,25 @@ def test_what_is_left_alone(change):
     assert_same_bits(model, x, PASS)
 
 
+@pytest.mark.parametrize("which", ["first", "second"])
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        {"kernel_shape": [3, 3]},
+        {"strides": [1]},
+        {"dilations": [0, 0]},
+        {"pads": [0]},
+        {"auto_pad": "FOO"},
+    ],
+    ids=lambda a: next(iter(a)),
+)
+def test_attributes_that_a_convolution_refuses(which, attribute):
+    model, x = pair(np.random.default_rng(6), **{which: attribute})
+    for off in ([], [PASS]):
+        with pytest.raises(pyinfer.PyInferError):
+            pyinfer.load(model, disable_passes=off)(x)
+
+
 def test_an_image_that_others_read_stays():
     model, x = pair(np.random.default_rng(3))
     model.graph.output.append(onnx.ValueInfoProto(name="a"))

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 import pyinfer
 from ort import ort_run
-
-
-def operators(model: onnx.ModelProto) -> dict[str, int]:
-    return pyinfer.load(model)._core.summary(None)["operators"]
 
 
 def assert_same_bits(model: onnx.ModelProto, x: np.ndarray, without: str) -> None:
@@ -23,3 +20,16 @@ def assert_same_bits(model: onnx.ModelProto, x: np.ndarray, without: str) -> Non
     (reference,) = ort_run(model, {"x": x})
     scale = max(1.0, float(np.abs(reference).max(initial=0)))
     np.testing.assert_allclose(expected, reference, rtol=0, atol=2e-5 * scale)
+
+
+def lone_node(op_type: str, tensors: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """A model of one of pyinfer's own operators: input x, and constants under the names of the others."""
+    graph = helper.make_graph(
+        [helper.make_node(op_type, list(tensors), ["y"], domain="pyinfer")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, tensors["x"].shape)],
+        [onnx.ValueInfoProto(name="y")],
+        [numpy_helper.from_array(v, k) for k, v in tensors.items() if k != "x"],
+    )
+    imports = [helper.make_opsetid("", 22), helper.make_opsetid("pyinfer", 1)]
+    return helper.make_model(graph, opset_imports=imports, ir_version=10)

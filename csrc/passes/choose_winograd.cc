@@ -2,27 +2,21 @@
 // axis that move by 1 (kernels/winograd.h), and for which it pays, with the attribute `winograd`: the outputs
 // of its tiles along an axis, 2 or 4, or 1 where the spatial sizes are not known before a plan. Equal up to
 // rounding; an infinity or NaN in X reaches all outputs of its tile.
-#include <algorithm>
 #include <optional>
 
 #include "kernels/winograd.h"
-#include "passes/match.h"
 #include "passes/pass.h"
+#include "passes/pointwise.h"
 #include "passes/shape_facts.h"
 
 namespace pyinfer {
 namespace {
 
-bool all_ones(const Node& node, std::string_view name) {
-  const auto* v = attribute<std::vector<int64_t>>(node, name);
-  return v == nullptr || std::all_of(v->begin(), v->end(), [](int64_t x) { return x == 1; });
-}
-
 // The shape of a convolution that can be computed this way, but for its spatial sizes.
 std::optional<ConvShape> eligible_shape(const GraphEdit& edit, const Node& node) {
   const bool conv = is_op(node, "Conv") || (node.domain == "com.microsoft" && node.op_type == "FusedConv") ||
                     (node.domain == "pyinfer" && node.op_type == "ConvNhwc");
-  if (!conv || !all_ones(node, "strides") || !all_ones(node, "dilations")) return std::nullopt;
+  if (!conv || !all_are(node, "strides", 1) || !all_are(node, "dilations", 1)) return std::nullopt;
   const auto* groups = attribute<int64_t>(node, "group");
   const Tensor* w = constant_input(edit, node, 1);
   if ((groups != nullptr && *groups != 1) || w == nullptr || w->dtype() == DType::kFloat64)

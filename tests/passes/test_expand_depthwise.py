@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import pyinfer
-from fused_images import assert_same_bits, operators
+from fused_images import assert_same_bits, lone_node
+from pass_models import operators
 
 PASS = "fuse_expand_depthwise"
 FUSED = "pyinfer.ExpandDepthwiseNhwc"
@@ -159,14 +160,5 @@ def test_no_pixels_and_no_images():
 def test_a_node_that_does_not_fit(replaced, message):
     shapes = {"x": (1, 6, 6, 4), "e": (20, 4, 1, 1), "b": (20,), "d": (20, 1, 3, 3)} | replaced
     tensors = {k: np.ones(s, np.float32) for k, s in shapes.items()}
-    graph = helper.make_graph(
-        [helper.make_node("ExpandDepthwiseNhwc", ["x", "e", "b", "d"], ["y"], domain="pyinfer")],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shapes["x"])],
-        [onnx.ValueInfoProto(name="y")],
-        [numpy_helper.from_array(v, k) for k, v in tensors.items() if k != "x"],
-    )
-    imports = [helper.make_opsetid("", 22), helper.make_opsetid("pyinfer", 1)]
-    model = helper.make_model(graph, opset_imports=imports, ir_version=10)
     with pytest.raises(pyinfer.PyInferError, match=message):
-        pyinfer.load(model)(tensors["x"])
+        pyinfer.load(lone_node("ExpandDepthwiseNhwc", tensors))(tensors["x"])

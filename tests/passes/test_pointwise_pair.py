@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import pyinfer
-from fused_images import assert_same_bits, operators
+from fused_images import assert_same_bits, lone_node
+from pass_models import operators
 
 PASS = "fuse_pointwise_pair"
 FUSED = "pyinfer.PointwisePairNhwc"
@@ -156,17 +157,7 @@ def test_an_image_without_pixels():
     ],
 )
 def test_a_node_that_does_not_fit(replaced, message):
-    names = ["x", "v", "b", "w", "c", "r"]
     shapes = {"x": (1, 6, 6, 4), "v": (20, 4, 1, 1), "b": (20,), "w": (4, 20, 1, 1), "c": (4,)}
     tensors = {k: np.ones(s, np.float32) for k, s in ({**shapes, "r": (1, 6, 6, 4)} | replaced).items()}
-    graph = helper.make_graph(
-        [helper.make_node("PointwisePairNhwc", names, ["y"], domain="pyinfer")],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, tensors["x"].shape)],
-        [onnx.ValueInfoProto(name="y")],
-        [numpy_helper.from_array(v, k) for k, v in tensors.items() if k != "x"],
-    )
-    imports = [helper.make_opsetid("", 22), helper.make_opsetid("pyinfer", 1)]
-    model = helper.make_model(graph, opset_imports=imports, ir_version=10)
     with pytest.raises(pyinfer.PyInferError, match=message):
-        pyinfer.load(model)(tensors["x"])
+        pyinfer.load(lone_node("PointwisePairNhwc", tensors))(tensors["x"])

@@ -26,6 +26,10 @@ enum class Activation : uint8_t {
   kElu,       // x > 0 ? x : alpha * (exp(x) - 1)
 };
 
+struct Epilogue;
+// c(i,j) = activation(c(i,j)) on `rows` rows of `columns` floats, ldc floats apart.
+using ActivateRows = void (*)(float* c, int64_t ldc, int rows, int64_t columns, const Epilogue& e);
+
 struct Epilogue {
   const float* bias = nullptr;  // one per column, or one per row
   bool bias_per_row = false;
@@ -35,6 +39,9 @@ struct Epilogue {
   int64_t residual_stride = 0;
   Activation activation = Activation::kNone;
   float alpha = 0.0f, beta = 0.0f;
+  // KernelTable::activate_rows, for activations that take a second pass over what was stored: all after
+  // kClip. It may be of other instructions than the products: the bits are the same, and a CPU may be faster.
+  ActivateRows activate_rows = nullptr;
 };
 
 }  // namespace pyinfer

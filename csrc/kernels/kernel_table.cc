@@ -36,7 +36,7 @@ KernelTable choose() {
   KernelTable table = kernel_table(selected_isa());
 #if defined(__x86_64__)
   // In halves, a wide register saves instructions where those are the limit, and matrix tiles have few: the
-  // smaller tiles of AVX2 reach the same rate with panels that fit the first cache.
+  // smaller tiles of AVX2 reach the same rate with panels that fit the first cache. Activations have many.
   if (!isa_is_forced() && selected_isa() == Isa::kAvx512 && computes_512_bits_in_halves()) {
     table.gemm = kAvx2Kernels.gemm;
     table.conv = kAvx2Kernels.conv;

@@ -26,6 +26,7 @@ namespace pyinfer {
 
 struct KernelTable {
   const char* name;
+  ActivateRows activate_rows;
   ConvertKernels convert;
   ElementwiseKernels elementwise;
   ExtremeKernels extreme;

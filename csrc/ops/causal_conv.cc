@@ -5,6 +5,7 @@
 
 #include "kernels/conv.h"
 #include "kernels/kernel_table.h"
+#include "ops/fused_activation.h"
 #include "ops/half.h"
 #include "ops/image_layout.h"
 #include "ops/op.h"
@@ -72,7 +73,7 @@ class CausalConv final : public Op {
     args.weights = at(ctx, state.packed);
     args.y = at(ctx, state.y_last);
     if (ctx.has(2)) args.epilogue.bias = wide(ctx, 2, state.bias);
-    args.epilogue.activation = activation_;
+    set_activation(args.epilogue, {activation_});
     ctx.parallel(conv_rows(s), grain_for(s.window.kernel[0] * s.in_channels),
                  [&](int64_t begin, int64_t end, int worker) {
                    kernels().conv.run_depthwise(args, begin, end,

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "kernels/kernel_table.h"
 #include "kernels/math_f64.h"
 
 namespace pyinfer {
@@ -36,6 +37,13 @@ FusedActivation fused_activation(const NodeContext& ctx, const std::string& pref
       "activation '", name,
       "'; supported: Relu, Clip, LeakyRelu, HardSigmoid, HardSwish, Sigmoid, Tanh, Silu, Swish, Gelu, "
       "GeluTanh, Mish, Softplus, Elu");
+}
+
+void set_activation(Epilogue& e, const FusedActivation& a) {
+  e.activation = a.kind;
+  e.alpha = a.alpha;
+  e.beta = a.beta;
+  e.activate_rows = kernels().activate_rows;
 }
 
 double activate(const FusedActivation& a, double x) {

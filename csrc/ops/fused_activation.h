@@ -17,11 +17,7 @@ struct FusedActivation {
 FusedActivation fused_activation(const NodeContext& ctx, const std::string& prefix = "");
 
 // Writes the activation into an epilogue.
-inline void set_activation(Epilogue& e, const FusedActivation& a) {
-  e.activation = a.kind;
-  e.alpha = a.alpha;
-  e.beta = a.beta;
-}
+void set_activation(Epilogue& e, const FusedActivation& a);
 
 // The activation of one float64, in the order of operations of the epilogue.
 double activate(const FusedActivation& a, double x);

@@ -70,6 +70,7 @@ Data make(const ConvShape& s, const Options& o, uint32_t seed, Kind kind) {
 void run(const KernelTable& table, Data& d, int64_t row_begin, int64_t row_end, int64_t panel_begin,
          int64_t panel_end) {
   const bool transpose = d.kind == Kind::kTranspose;
+  d.args.epilogue.activate_rows = table.activate_rows;
   const AlignedBytes scratch(transpose ? table.conv_transpose.scratch_bytes(d.args)
                                        : table.conv.scratch_bytes(d.args));
   std::memset(scratch.data(), 0xff, scratch.size());

@@ -50,6 +50,7 @@ void run_and_check(const KernelTable& table, const Problem& p, uint32_t seed) {
                 .epilogue = p.epilogue};
   if (args.epilogue.bias != nullptr) args.epilogue.bias = bias.data() + 1;
   args.epilogue.residual_stride = ldc;
+  args.epilogue.activate_rows = table.activate_rows;
   if (args.epilogue.residual != nullptr) args.epilogue.residual = residual.data() + 1;
   reference::gemm(args, b.data() + 1, ldb, p.transposed, expected.data() + 1);
   if (p.in_place) args.epilogue.residual = args.c;
@@ -147,8 +148,9 @@ TEST(gemm_nan_and_infinity_go_through) {
     for (const Epilogue& act : all_activations()) {
       for (float v : values) {
         float c = 0;
-        const GemmArgs args{
+        GemmArgs args{
             .m = 1, .n = 1, .k = 1, .a = &v, .lda = 1, .b = one, .c = &c, .ldc = 1, .epilogue = act};
+        args.epilogue.activate_rows = table.activate_rows;
         table.gemm.run(args, 0, 1, 0, 1);
         const double expected = reference::apply(act, v, 0, 0);
         CHECK_NEAR(c, expected, 1e-6);
@@ -167,15 +169,17 @@ TEST(gemm_same_bits_for_every_tiling) {
     table.gemm.pack_b({.k = k, .n = n, .b = b.data(), .ldb = n, .packed = packed.data()}, 0, 300, 0, 10);
     table.gemm.pack_b({.k = k, .n = n, .b = b.data(), .ldb = n, .packed = packed.data()}, 300, k, 0, 4);
     table.gemm.pack_b({.k = k, .n = n, .b = b.data(), .ldb = n, .packed = packed.data()}, 300, k, 4, 10);
-    GemmArgs args{.m = m,
-                  .n = n,
-                  .k = k,
-                  .a = a.data(),
-                  .lda = k,
-                  .b = packed.data(),
-                  .c = whole.data(),
-                  .ldc = n,
-                  .epilogue = {.bias = bias.data(), .activation = Activation::kHardSwish}};
+    GemmArgs args{
+        .m = m,
+        .n = n,
+        .k = k,
+        .a = a.data(),
+        .lda = k,
+        .b = packed.data(),
+        .c = whole.data(),
+        .ldc = n,
+        .epilogue = {
+            .bias = bias.data(), .activation = Activation::kHardSwish, .activate_rows = table.activate_rows}};
     table.gemm.run(args, 0, m, 0, panel_count(n));
     args.c = c.data();
     for (int64_t rows : {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 40}) {

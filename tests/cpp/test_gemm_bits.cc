@@ -56,6 +56,7 @@ void run_and_check(const KernelTable& table, const Problem& p, uint32_t seed) {
   std::vector<float> c(static_cast<size_t>(p.m * (p.n + 3)) + 1, 777.0f), plain = c, expected = c;
   Epilogue epilogue = p.epilogue;
   epilogue.bias = bias.data();
+  epilogue.activate_rows = table.activate_rows;
   const std::vector<float> packed_q = pack(table, q.data(), p.n, words),
                            packed_s = pack(table, scale.data(), p.n, groups),
                            packed_z = pack(table, zero.data(), p.n, groups),

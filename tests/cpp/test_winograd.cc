@@ -73,6 +73,7 @@ Data make(const ConvShape& s, int64_t m, const Options& o, uint32_t seed) {
 }
 
 void run(const KernelTable& table, Data& d, int64_t tiles, int64_t panels) {
+  d.args.epilogue.activate_rows = table.activate_rows;
   const ConvShape& s = d.args.shape;
   const AlignedBytes scratch(table.winograd.scratch_bytes(d.args, d.m, tiles, panels));
   std::memset(scratch.data(), 0xff, scratch.size());

@@ -13,7 +13,6 @@ inline void map_rows(float* c, int64_t ldc, int rows, int64_t columns, F f) {
   for (int r = 0; r < rows; ++r, c += ldc) map_run(c, c, columns, f);
 }
 
-// c(i,j) = activation(c(i,j)) on `rows` rows, ldc floats apart.
 inline void activate_rows(float* c, int64_t ldc, int rows, int64_t columns, const Epilogue& e) {
   const float alpha = e.alpha, beta = e.beta;
   const auto map = [&](auto f) { map_rows(c, ldc, rows, columns, f); };
@@ -36,6 +35,9 @@ inline void activate_rows(float* c, int64_t ldc, int rows, int64_t columns, cons
   }
 }
 
+inline bool takes_second_pass(const Epilogue& e) {
+  return e.activation > Activation::kClip;
+}
 // The activations cheap enough to apply before the first store: min(max(x, low), high), NaN when x is.
 inline bool is_clamp(const Epilogue& e) {
   return e.activation == Activation::kRelu || e.activation == Activation::kClip;

@@ -1,6 +1,7 @@
 // Included by every isa_*.cc: the bodies of all kernel families, then the table that names them.
 #pragma once
 
+#include "kernels/cpu/activation.inl.h"
 #include "kernels/cpu/conv.inl.h"
 #include "kernels/cpu/conv_s8.inl.h"
 #include "kernels/cpu/conv_transpose.inl.h"
@@ -28,6 +29,7 @@ namespace {
 constexpr KernelTable make_table(const char* name) {
   return {
       .name = name,
+      .activate_rows = activate_rows,
       .convert = kConvert,
       .elementwise = kElementwise,
       .extreme = kExtremeKernels,

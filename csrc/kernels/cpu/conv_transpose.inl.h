@@ -160,8 +160,8 @@ inline void conv_transpose_phase(const ConvArgs& args, const TransposeLine& line
 
 // The costlier activations of few channels go over whole lines of Y rather than over each pixel's few.
 inline bool activates_lines(const ConvArgs& args) {
-  return args.epilogue.activation > Activation::kClip && args.shape.out_channels < 16 &&
-         args.shape.groups == 1 && args.y_stride == args.shape.out_channels;
+  return takes_second_pass(args.epilogue) && args.shape.out_channels < 16 && args.shape.groups == 1 &&
+         args.y_stride == args.shape.out_channels;
 }
 
 inline void conv_transpose_run(const ConvArgs& args, int64_t line_begin, int64_t line_end,
@@ -183,7 +183,7 @@ inline void conv_transpose_run(const ConvArgs& args, int64_t line_begin, int64_t
     }
     const int64_t floats = w.output[last] * args.y_stride;
     if (lines && panel_begin < panel_end)
-      activate_rows(args.y + index * floats, floats, 1, floats, args.epilogue);
+      args.epilogue.activate_rows(args.y + index * floats, floats, 1, floats, args.epilogue);
   }
 }
 

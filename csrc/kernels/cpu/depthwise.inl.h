@@ -54,7 +54,7 @@ inline void depthwise_pixels(const ConvArgs& args, const float* const* table, in
         c, [rest](const float* p) { return load_n(p, rest); },
         [rest](float* p, F32 v) { store_n(p, v, rest); });
   }
-  if (e.activation > Activation::kClip) activate_rows(y, args.y_stride, count, channels, e);
+  if (takes_second_pass(e)) e.activate_rows(y, args.y_stride, count, channels, e);
 }
 
 inline int64_t depthwise_zeros(const ConvArgs& args) {

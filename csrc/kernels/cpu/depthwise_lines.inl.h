@@ -100,8 +100,8 @@ void depthwise_group(const ConvArgs& args, const DepthwiseGroup& group) {
   int64_t c = 0;
   for (; c + Narrow::kLanes <= channels; c += Narrow::kLanes) block(c);
   if (c < channels) block(channels - Narrow::kLanes);  // overlaps the block before: both compute the same
-  if (args.epilogue.activation > Activation::kClip)
-    activate_rows(group.y, args.y_stride, group.count, channels, args.epilogue);
+  if (const Epilogue& e = args.epilogue; takes_second_pass(e))
+    e.activate_rows(group.y, args.y_stride, group.count, channels, e);
 }
 
 using DepthwiseGroupKernel = void (*)(const ConvArgs& args, const DepthwiseGroup& group);

@@ -181,6 +181,11 @@ struct S8Zeros {
   }
 };
 
+// Asks for cache lines [begin, end) of a packed panel ahead of their use.
+inline void prefetch_lines(const void* panel, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) __builtin_prefetch(static_cast<const char*>(panel) + i * 64, 0, 2);
+}
+
 // Rows [row, row + count) of C from prepared rows.
 inline void s8_block(const GemmS8Args& args, const S8Rows& rows, int64_t row, int64_t count,
                      int64_t panel_begin, int64_t panel_end) {

@@ -49,6 +49,7 @@ struct MatrixTile {
   const Epilogue* epilogue;  // activation and strides
   const float* bias;         // null, or at the tile's first column or row
   const float* residual;     // null, or at the tile's first output
+  int64_t ahead;             // bytes from b to what another tile needs next, 0 for nothing
 };
 
 // R rows of a tile of `kRows`, from row `top`, under panels [group * P, (group + 1) * P), the last of which
@@ -90,6 +91,8 @@ inline void matrix_group(const MatrixTile& t, int64_t group, int columns, int to
     for (; k + kUnrolledSteps <= length; k += kUnrolledSteps, b += 16 * kUnrolledSteps) {
 #pragma GCC unroll 16
       for (int i = 0; i < kUnrolledSteps; ++i) step(k + i, b + 16 * i);
+      // Asked for all at once they would fill the queue of what the core waits for.
+      if constexpr (P == 1) __builtin_prefetch(reinterpret_cast<const char*>(b) + t.ahead, 0, 2);
     }
     for (; k < length; ++k, b += 16) step(k, b);
   }
@@ -153,8 +156,8 @@ inline void matrix_group(const MatrixTile& t, int64_t group, int columns, int to
 
 // The costlier activations take a second pass over the tile, which is still in the first cache.
 inline void activate_tile(const MatrixTile& t, int rows, int64_t columns) {
-  if (t.finish && t.epilogue->activation > Activation::kClip)
-    activate_rows(t.c, t.ldc, rows, columns, *t.epilogue);
+  if (t.finish && takes_second_pass(*t.epilogue))
+    t.epilogue->activate_rows(t.c, t.ldc, rows, columns, *t.epilogue);
 }
 
 template <int R, int P>
@@ -281,11 +284,6 @@ struct MatrixBlock {
   const Epilogue* epilogue;  // of the whole matrix
 };
 
-// Asks for cache lines [begin, end) of packed panels ahead of their use.
-inline void prefetch_lines(const void* panel, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; ++i) __builtin_prefetch(static_cast<const char*>(panel) + i * 64, 0, 2);
-}
-
 // All chains of a tile one after another: `tile` holds what they share, `table` the pointers of its rows, b
 // and c the first chain's panel and the tile in C. (A copy of the tile would wait for its stores.)
 inline void run_chains(const MatrixBlock& m, MatrixTile& tile, MatrixTileFn run, int level, int height,
@@ -338,13 +336,9 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
                            : kMatrixTiles.level(split.max_height(), m.panel_end - halves - panel);
     const int64_t groups = half ? 1 : max_of(1, min_of(at_once, m.panel_end - halves - panel) >> level);
     panels = static_cast<int>(groups << level);
-    // Each of several tiles fetches its share of the next panels while it computes on these.
-    const int64_t ahead = lines * min_of(panels, m.panel_end - panel - panels);
-    const int64_t share = split.tiles > 1 ? div_up(ahead, split.tiles) : 0;
     const int64_t column = panel * 16;
     const float* b = m.b + panel * m.panel_stride;
-    const float* next =
-        share > 0 && panel + panels < m.panel_end ? m.b + (panel + panels) * m.panel_stride : nullptr;
+    const bool next = panel + panels < m.panel_end;
     MatrixTile tile{.a = nullptr,
                     .a_offset = 0,
                     .segments = 0,
@@ -360,13 +354,16 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
                     .finish = false,
                     .epilogue = &e,
                     .bias = e.bias,
-                    .residual = e.residual};
+                    .residual = e.residual,
+                    .ahead = 0};
     if (e.bias != nullptr && !e.bias_per_row) tile.bias = e.bias + column;
     for (int64_t i = 0; i < split.tiles; ++i) {
       const int height = split.height(i);
       const int64_t first = split.first(i);
       const int64_t row = m.row + first;
-      if (next != nullptr) prefetch_lines(next, i * share, min_of((i + 1) * share, ahead));
+      // The first tiles fetch the next panels while they compute on these, each every so manieth line.
+      const bool fetches = next && i < kUnrolledSteps && split.tiles > 1;
+      tile.ahead = fetches ? panels * m.panel_stride * 4 + i * 64 : 0;
       if (e.bias != nullptr && e.bias_per_row) tile.bias = e.bias + row;
       if (e.residual != nullptr) tile.residual = e.residual + row * e.residual_stride + column;
       const MatrixTileFn run =

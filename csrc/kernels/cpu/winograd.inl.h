@@ -259,7 +259,7 @@ inline void finish_panel(const float* p, int64_t matrix, const WinogradOutput& o
         store_n(out + x * o.y_stride, r[x], o.columns);
       }
     }
-    if (e.activation > Activation::kClip) activate_rows(out, o.y_stride, o.across, o.columns, e);
+    if (takes_second_pass(e)) e.activate_rows(out, o.y_stride, o.across, o.columns, e);
   }
 }
 

@@ -13,6 +13,38 @@ CopyPlan plan_rows(DType dtype, int64_t rows, int64_t length, int64_t src_row, i
                   std::array<int64_t, 2>{dst_row, 1});
 }
 
+// What a Concat or Split is: its parts lie side by side in the rows of the whole. Copies nothing that is
+// where it belongs.
+struct Sides final : StepState {
+  struct Part {
+    int value;  // which input of Concat, which output of Split
+    int64_t length, offset;
+  };
+  int64_t rows = 0, length = 0;  // of the whole
+  std::vector<Part> parts;
+
+  // Rows that lie apart are those of the last axis: with others between, or one alone, there is no need.
+  void offer(PlanContext& ctx, bool last_axis, bool joins) const {
+    if (rows > 1 && !last_axis) return;
+    for (const Part& p : parts)
+      ctx.part({.input = joins ? p.value : 0,
+                .output = joins ? 0 : p.value,
+                .joins = joins,
+                .offset = p.offset,
+                .row_stride = rows > 1 ? length : 0});
+  }
+  void copy(const RunContext& ctx, const Part& p, const TensorView& from, const TensorView& to,
+            bool joins) const {
+    const auto size = static_cast<int64_t>(dtype_size(from.dtype));
+    const std::byte* src = from.as<std::byte>() + (joins ? 0 : p.offset * size);
+    std::byte* dst = to.as<std::byte>() + (joins ? p.offset * size : 0);
+    if (src == dst) return;
+    const int64_t src_row = from.row_or(joins ? p.length : length),
+                  dst_row = to.row_or(joins ? length : p.length);
+    copy_box(ctx, plan_rows(from.dtype, rows, p.length, src_row, dst_row), from.dtype, src, dst);
+  }
+};
+
 class Concat final : public Op {
  public:
   explicit Concat(int64_t axis) : axis_(axis) {}
@@ -38,19 +70,25 @@ class Concat final : public Op {
     }
     if (filled <= 1) return ctx.output_view(0, last_filled, out);
     ctx.output(0, out);
-    auto state = std::make_unique<BoxCopies>();
-    const int64_t rows = out.count(0, axis), inner = out.count(axis + 1, out.rank());
+    auto state = std::make_unique<Sides>();
+    const int64_t inner = out.count(axis + 1, out.rank());
+    state->rows = out.count(0, axis);
     int64_t at = 0;
     for (int i = 0; i < ctx.num_inputs(); ++i) {
       const int64_t length = ctx.shape(i)[axis] * inner;
-      state->boxes.push_back({.plan = plan_rows(ctx.dtype(0), rows, length, length, out[axis] * inner),
-                              .input = i,
-                              .dst_offset = at});
+      if (length == 0) continue;
+      state->parts.push_back({i, length, at});
       at += length;
+      if (axis + 1 == out.rank()) ctx.rows_apart_in(i);
     }
+    state->length = at;
+    state->offer(ctx, axis + 1 == out.rank(), true);
     ctx.state(std::move(state));
   }
-  void run(RunContext& ctx) const override { copy_boxes(ctx); }
+  void run(RunContext& ctx) const override {
+    const auto& state = ctx.state<Sides>();
+    for (const Sides::Part& p : state.parts) state.copy(ctx, p, ctx.in(p.value), ctx.out(0), true);
+  }
 
  private:
   int64_t axis_;
@@ -75,8 +113,11 @@ class Split final : public Op {
     }
     require(total == in[axis], ErrorCode::kInvalidInput, "split covers ", total, " of ", in[axis],
             " elements of axis ", axis);
-    auto state = std::make_unique<BoxCopies>();
-    const int64_t rows = in.count(0, axis), inner = in.count(axis + 1, in.rank());
+    auto state = std::make_unique<Sides>();
+    const bool last_axis = axis + 1 == in.rank();
+    const int64_t inner = in.count(axis + 1, in.rank());
+    state->rows = in.count(0, axis);
+    state->length = in[axis] * inner;
     int64_t at = 0;
     for (int i = 0; i < ctx.num_outputs(); ++i) {
       Shape out = in;
@@ -86,15 +127,17 @@ class Split final : public Op {
         ctx.output_view(i, 0, out);
       else
         ctx.output(i, out);
-      if (ctx.wants(i) && out != in)
-        state->boxes.push_back({.plan = plan_rows(ctx.dtype(0), rows, length, in[axis] * inner, length),
-                                .output = i,
-                                .src_offset = at});
+      if (ctx.wants(i) && out != in && out.count() > 0) state->parts.push_back({i, length, at});
+      if (last_axis) ctx.rows_apart_out(i);
       at += length;
     }
+    state->offer(ctx, last_axis, false);
     ctx.state(std::move(state));
   }
-  void run(RunContext& ctx) const override { copy_boxes(ctx); }
+  void run(RunContext& ctx) const override {
+    const auto& state = ctx.state<Sides>();
+    for (const Sides::Part& p : state.parts) state.copy(ctx, p, ctx.in(0), ctx.out(p.value), false);
+  }
 
  private:
   static std::vector<int64_t> even_sizes(int64_t total, int64_t parts) {

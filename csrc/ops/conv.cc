@@ -30,6 +30,7 @@ void compute_winograd(const RunContext& ctx, const ConvArgs& args, int64_t m, Sc
 
 struct Forward {
   static constexpr std::string_view kName = "conv";
+  static constexpr bool kRowsApart = true;  // of channels-last images
 
   explicit Forward(NodeContext&) {}
 

@@ -65,6 +65,11 @@ class ConvOp final : public Op {
     if (ctx.has(3))
       require(ctx.shape(3) == y, ErrorCode::kInvalidInput, "residual of shape ", ctx.shape(3), ", expected ",
               y);
+    if (Direction::kRowsApart && layout_ == Layout::kChannelsLast && dtype_ == DType::kFloat32) {
+      ctx.rows_apart_in(0);
+      ctx.rows_apart_in(3);
+      ctx.rows_apart_out(0);
+    }
     if (y.count() > 0) {
       if (packed_ != nullptr) {
         state->algorithm = algorithm_;
@@ -206,7 +211,9 @@ class ConvOp final : public Op {
     const ConvShape& s = state.shape;
     const bool half = is_half(dtype_);
     float* y = half || state.turn_y ? at<float>(ctx, state.y_last) : ctx.out<float>(0);
-    ConvArgs args{.shape = s, .x_stride = s.in_channels, .y = y, .y_stride = s.out_channels};
+    ConvArgs args{.shape = s, .y = y};
+    args.x_stride = ctx.in(0).row_or(s.in_channels);
+    args.y_stride = ctx.out(0).row_or(s.out_channels);
     args.x = load_x(ctx, state);
     args.weights = load_weights(ctx, state);
     if (ctx.has(2)) {
@@ -217,7 +224,7 @@ class ConvOp final : public Op {
       }
     }
     args.epilogue.residual = load_residual(ctx, state, y);
-    args.epilogue.residual_stride = s.out_channels;
+    args.epilogue.residual_stride = ctx.has(3) ? ctx.in(3).row_or(s.out_channels) : 0;
     set_activation(args.epilogue, activation_);
     compute(ctx, state, args);
 

@@ -113,6 +113,7 @@ void add_tap(const Window& w, const int64_t* tap, int axis, double weight, const
 
 struct Transposed {
   static constexpr std::string_view kName = "conv_transpose";
+  static constexpr bool kRowsApart = false;
 
   explicit Transposed(NodeContext& ctx)
       : output_padding(sizes(ctx, "output_padding")), output_shape(sizes(ctx, "output_shape")) {}

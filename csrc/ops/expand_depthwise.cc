@@ -169,6 +169,8 @@ class ExpandDepthwise final : public Op {
     const ConvShape& s = state->shape;
     const Shape y = conv_output(s).shape(Layout::kChannelsLast);
     ctx.output(0, y);
+    ctx.rows_apart_in(kX);
+    ctx.rows_apart_out(0);
     if (y.count() > 0) {
       const Window& w = s.window;
       require(w.pad[0] < extent(w, 1) && (w.output[0] - 1) * w.stride[0] - w.pad[0] < w.input[0],
@@ -183,11 +185,12 @@ class ExpandDepthwise final : public Op {
     if (ctx.out(0).count() == 0) return;
     const auto& state = ctx.state<State>();
     const ConvShape& s = state.shape;
-    GemmArgs expand{.k = expand_[1], .a = ctx.in<float>(kX), .lda = expand_[1], .b = packed_->as<float>()};
+    GemmArgs expand{.k = expand_[1], .a = ctx.in<float>(kX), .b = packed_->as<float>()};
+    expand.lda = ctx.in(kX).row_or(expand_[1]);
     if (ctx.has(kExpandBias)) expand.epilogue.bias = ctx.in<float>(kExpandBias);
     set_activation(expand.epilogue, expand_activation_);
-    ConvArgs filter{
-        .shape = s, .weights = state.filters.data(), .y = ctx.out<float>(0), .y_stride = s.out_channels};
+    ConvArgs filter{.shape = s, .weights = state.filters.data(), .y = ctx.out<float>(0)};
+    filter.y_stride = ctx.out(0).row_or(s.out_channels);
     if (ctx.has(kBias)) filter.epilogue.bias = ctx.in<float>(kBias);
     set_activation(filter.epilogue, activation_);
 

@@ -37,6 +37,14 @@ class PlanContext {
     int output, input;
     bool view;  // true: the same bytes; false: may be overwritten in place
   };
+  // A value that may lie inside another: an input of a Concat in its output, an output of a Split in its
+  // input.
+  struct Part {
+    int input, output;
+    bool joins;          // the input is the part
+    int64_t offset;      // of its first element in the whole, in elements
+    int64_t row_stride;  // as TensorView's
+  };
 
   PlanContext(std::span<const PlanValue* const> inputs, std::span<const ValueType> outputs,
               const Limits& limits, int workers);
@@ -75,6 +83,11 @@ class PlanContext {
 
   // Output i may overwrite input `input` where nobody else reads that. Same number of bytes.
   void reuse(int i, int input);
+  // Input or output i may have rows that lie apart (TensorView::row_stride).
+  void rows_apart_in(int i) { rows_apart_in_ |= bit(i); }
+  void rows_apart_out(int i) { rows_apart_out_ |= bit(i); }
+  // One value may lie inside another, and then needs no copying; run sees by the addresses whether it does.
+  void part(const Part& part) { parts_.push_back(part); }
   // Bytes of scratch memory that run gets, aligned to a cache line.
   void scratch(int64_t bytes) { scratch_ = bytes; }
   // Floating-point operations of one run, for reports; a fused multiply-add is two.
@@ -89,6 +102,9 @@ class PlanContext {
   // For the planner.
   std::span<const PlanValue> outputs() const { return outputs_; }
   std::span<const Share> shares() const { return shares_; }
+  std::span<const Part> parts() const { return parts_; }
+  bool takes_rows_apart_in(size_t i) const { return (rows_apart_in_ & bit(static_cast<int>(i))) != 0; }
+  bool takes_rows_apart_out(size_t i) const { return (rows_apart_out_ & bit(static_cast<int>(i))) != 0; }
   int64_t scratch_bytes() const { return scratch_; }
   int64_t flops() const { return flops_; }
   int64_t longest_string() const { return longest_string_; }
@@ -100,6 +116,7 @@ class PlanContext {
     require(has(i), ErrorCode::kInvalidModel, "input ", i, " is missing");
     return *inputs_[static_cast<size_t>(i)];
   }
+  static uint64_t bit(int i) { return i < 64 ? uint64_t{1} << i : 0; }
   void declare(int i) {
     if (i < num_outputs()) declared_[static_cast<size_t>(i)] = true;
   }
@@ -108,6 +125,8 @@ class PlanContext {
   std::vector<PlanValue> outputs_;
   std::vector<bool> declared_;  // by output
   std::vector<Share> shares_;
+  std::vector<Part> parts_;
+  uint64_t rows_apart_in_ = 0, rows_apart_out_ = 0;  // by input, by output; from the 65th on none
   const Limits& limits_;
   int64_t scratch_ = 0;
   int64_t flops_ = 0;

@@ -41,6 +41,9 @@ class PointwisePair final : public Op {
       require(ctx.shape(kResidual) == y, ErrorCode::kInvalidInput, "residual of shape ", ctx.shape(kResidual),
               ", expected ", y);
     ctx.output(0, y);
+    ctx.rows_apart_in(kX);
+    ctx.rows_apart_in(kResidual);
+    ctx.rows_apart_out(0);
     ctx.flops(product_flops(pixels, first_.outputs, first_.inputs + second_.outputs));
     ScratchLayout layout;
     layout.take(ctx.workers(), block(pixels) * first_.outputs * kFloat);
@@ -52,10 +55,12 @@ class PointwisePair final : public Op {
     const int64_t pixels = ctx.out(0).count() / second_.outputs, most = block(pixels);
     GemmArgs first = first_.product(ctx, kFirstBias), second = second_.product(ctx, kSecondBias);
     first.a = ctx.in<float>(kX);
+    first.lda = ctx.in(kX).row_or(first_.inputs);
     second.c = ctx.out<float>(0);
+    second.ldc = ctx.out(0).row_or(second_.outputs);
     if (ctx.has(kResidual)) {
       second.epilogue.residual = ctx.in<float>(kResidual);
-      second.epilogue.residual_stride = second_.outputs;
+      second.epilogue.residual_stride = ctx.in(kResidual).row_or(second_.outputs);
     }
     // Every worker gets blocks, and they are equal.
     const int64_t step =
@@ -117,7 +122,8 @@ class PointwisePair final : public Op {
     first.c = between;
     second.a = between;
     second.c += begin * second.ldc;
-    if (second.epilogue.residual != nullptr) second.epilogue.residual += begin * second.ldc;
+    if (second.epilogue.residual != nullptr)
+      second.epilogue.residual += begin * second.epilogue.residual_stride;
     kernels().gemm.run(first, 0, first.m, 0, panel_count(first.n));
     kernels().gemm.run(second, 0, second.m, 0, panel_count(second.n));
   }

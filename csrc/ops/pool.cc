@@ -145,6 +145,10 @@ class Pool final : public Op {
     const Shape shape = y.shape(layout_);
     ctx.output(0, shape);
     if (ctx.wants(1)) ctx.output(1, shape);
+    if (layout_ == Layout::kChannelsLast && dtype_ == DType::kFloat32) {
+      ctx.rows_apart_in(0);
+      ctx.rows_apart_out(0);
+    }
     if (shape.count() > 0) {
       require(image.pixels() > 0, ErrorCode::kInvalidInput, "an image of shape ", ctx.shape(0),
               " has no pixels to pool");
@@ -202,6 +206,8 @@ class Pool final : public Op {
     const int64_t x_pixels = spatial_size(w.input, w.rank), y_pixels = spatial_size(w.output, w.rank);
     const auto at = [&](int64_t offset) { return reinterpret_cast<float*>(ctx.scratch() + offset); };
     args.x = ctx.in<float>(0);
+    args.x_stride = ctx.in(0).row_or(args.channels);
+    args.y_stride = ctx.out(0).row_or(args.channels);
     if (half) {
       widen(ctx, dtype_, args.x, at(state.x_wide), ctx.in(0).count());
       args.x = at(state.x_wide);
@@ -234,9 +240,9 @@ class Pool final : public Op {
                        const int64_t n = i / blocks, c = i % blocks * kChannels;
                        pool.global_average({.pixels = x_pixels,
                                             .channels = args.channels,
-                                            .x = args.x + n * x_pixels * args.channels,
-                                            .x_stride = args.channels,
-                                            .y = args.y + n * args.channels},
+                                            .x = args.x + n * x_pixels * args.x_stride,
+                                            .x_stride = args.x_stride,
+                                            .y = args.y + n * args.y_stride},
                                            c, std::min(c + kChannels, args.channels));
                      }
                    });

@@ -29,7 +29,7 @@ struct PlannedStep {
 enum class Where : uint8_t {
   kArena,    // index = offset in this segment's arena
   kPlanned,  // known while planning; index into Segment::planned
-  kView,     // the bytes of another value; index = its ValueId
+  kView,     // bytes of another value; index = its ValueId
   kHeap,     // owned by the slot, allocated when the segment starts: strings, and outputs of the program
 };
 
@@ -39,6 +39,8 @@ struct Binding {
   int64_t index;
   DType dtype;
   Shape shape;
+  int64_t offset = 0;      // kView: bytes from where the other value begins
+  int64_t row_stride = 0;  // as TensorView's
 };
 
 // What the next segment depends on.

@@ -22,6 +22,17 @@ struct Group {
   ValueId root;
   int32_t first, last;  // steps during which the bytes are needed
   bool here;            // written in this segment, at a place that the planner chooses
+  int32_t last_write;   // the last step that writes in place
+  int32_t members = 0;
+};
+
+// A value that may lie inside another (PlanContext::Part).
+struct PartRequest {
+  int32_t step;
+  ValueId part, whole;
+  bool joins;
+  int64_t offset;  // bytes
+  int64_t row_stride;
 };
 
 class Planner {
@@ -34,7 +45,9 @@ class Planner {
         segment_(std::make_shared<Segment>()),
         known_(program.types.size()),
         group_of_(program.types.size(), -1),
-        last_use_(program.types.size(), -1) {
+        last_use_(program.types.size(), -1),
+        places_(program.types.size()),
+        gapless_(program.types.size()) {
     segment_->depth = previous.depth + 1;
     segment_->next_step = previous.next_step;
     segment_->previous = &previous;
@@ -159,6 +172,7 @@ class Planner {
     const int64_t bytes = ctx.scratch_bytes();
     require(bytes >= 0 && bytes <= limits_.max_tensor_bytes, ErrorCode::kLimit, "scratch memory of ", bytes,
             " bytes would exceed max_tensor_bytes=", limits_.max_tensor_bytes);
+    note_parts(step, ctx);
     if (bytes > 0) scratch_.push_back({segment_->steps.size(), {bytes, now(), now()}});
     segment_->steps.push_back(std::move(planned));
   }
@@ -170,7 +184,7 @@ class Planner {
       int32_t& group = group_of_[static_cast<size_t>(from)];
       if (group < 0) {  // a constant, an input, or a value of an earlier segment
         group = static_cast<int32_t>(groups_.size());
-        groups_.push_back({from, now(), kForever, false});
+        groups_.push_back({from, now(), kForever, false, now()});
       }
       join(id, group);
       return true;
@@ -192,6 +206,7 @@ class Planner {
       });
       if (read_otherwise) continue;
       join(id, group);
+      groups_[static_cast<size_t>(group)].last_write = now();
       return true;
     }
     return false;
@@ -201,11 +216,12 @@ class Planner {
     group_of_[static_cast<size_t>(id)] = group;
     Group& g = groups_[static_cast<size_t>(group)];
     g.last = std::max(g.last, last_use_[static_cast<size_t>(id)]);
+    ++g.members;
     members_.push_back(id);
   }
 
   void new_group(ValueId id) {
-    groups_.push_back({id, now(), std::max(now(), last_use_[static_cast<size_t>(id)]), true});
+    groups_.push_back({id, now(), std::max(now(), last_use_[static_cast<size_t>(id)]), true, now(), 1});
     group_of_[static_cast<size_t>(id)] = static_cast<int32_t>(groups_.size() - 1);
     members_.push_back(id);
   }
@@ -231,43 +247,126 @@ class Planner {
     return owner;
   }
 
-  // Gives every group and scratch a place, then every member a binding.
-  void place() {
-    const std::vector<ValueId> owner = owners();
+  // What a step that runs says of rows that lie apart, and of values inside others.
+  void note_parts(const ProgramStep& step, const PlanContext& ctx) {
+    for (size_t i = 0; i < step.inputs.size(); ++i)
+      if (const ValueId id = step.inputs[i]; id != kNoValue && !ctx.takes_rows_apart_in(i))
+        gapless_[static_cast<size_t>(id)] = true;
+    for (size_t i = 0; i < step.outputs.size(); ++i)
+      if (const ValueId id = step.outputs[i]; id != kNoValue && !ctx.takes_rows_apart_out(i))
+        gapless_[static_cast<size_t>(id)] = true;
+    for (const PlanContext::Part& p : ctx.parts()) {
+      const ValueId in = step.inputs[static_cast<size_t>(p.input)],
+                    out = step.outputs[static_cast<size_t>(p.output)];
+      const auto size = static_cast<int64_t>(dtype_size(known(out).type.dtype));
+      parts_.push_back(
+          {now(), p.joins ? in : out, p.joins ? out : in, p.joins, p.offset * size, p.row_stride});
+    }
+  }
+
+  // Whether the part may lie in the whole: it has its bytes for itself, what reads and writes it copes with
+  // the rows of the whole, and nothing writes over the whole while it is needed.
+  bool fits_inside(const PartRequest& p) const {
+    const int32_t from = group_of_[static_cast<size_t>(p.part)], to = group_of_[static_cast<size_t>(p.whole)];
+    if (from < 0 || to < 0 || from == to) return false;
+    const Group &part = groups_[static_cast<size_t>(from)], &whole = groups_[static_cast<size_t>(to)];
+    const int32_t last = last_use_[static_cast<size_t>(p.part)];
+    const bool safe = p.joins ? last <= p.step || whole.last_write <= p.step : whole.last_write < p.step;
+    return safe && part.here && whole.here && part.members == 1 && last < now() && !owns_storage(p.part) &&
+           (p.row_stride == 0 || !gapless_[static_cast<size_t>(p.part)]);
+  }
+
+  // (A whole has no gaps itself: Concat and Split take none there.)
+  void put_inside(const PartRequest& p) {
+    const auto part = static_cast<size_t>(p.part);
+    const int32_t to = group_of_[static_cast<size_t>(p.whole)];
+    Group &from = groups_[static_cast<size_t>(group_of_[part])], &whole = groups_[static_cast<size_t>(to)];
+    from.here = false;  // empty from now on
+    whole.first = std::min(whole.first, from.first);
+    whole.last = std::max(whole.last, from.last);
+    ++whole.members;
+    group_of_[part] = to;
+    places_[part] = {places_[static_cast<size_t>(p.whole)].offset + p.offset, p.row_stride};
+  }
+
+  // Offsets of everything that lies in the arena.
+  struct Arena {
+    std::vector<ValueId> owner;  // by group
     std::vector<Lifetime> lifetimes;
-    std::vector<size_t> piece(groups_.size());
+    std::vector<size_t> piece;  // by group
+    size_t first_scratch = 0;
+    int64_t bytes = 0;
+  };
+  Arena lay_out() {
+    Arena a{.owner = owners(), .lifetimes = {}, .piece = std::vector<size_t>(groups_.size())};
     const int32_t end = now();
     for (size_t g = 0; g < groups_.size(); ++g) {
-      if (!groups_[g].here || owner[g] != kNoValue) continue;
-      piece[g] = lifetimes.size();
-      lifetimes.push_back(
+      if (!groups_[g].here || a.owner[g] != kNoValue) continue;
+      a.piece[g] = a.lifetimes.size();
+      a.lifetimes.push_back(
           {bytes_of(groups_[g].root), groups_[g].first, groups_[g].last >= end ? kForever : groups_[g].last});
     }
-    const size_t first_scratch = lifetimes.size();
-    for (const auto& [step, lifetime] : scratch_) lifetimes.push_back(lifetime);
-    segment_->arena_bytes = assign_offsets(lifetimes);
-    require(segment_->arena_bytes <= limits_.max_total_bytes, ErrorCode::kLimit, "activations need ",
-            segment_->arena_bytes, " bytes, over max_total_bytes=", limits_.max_total_bytes);
-    for (size_t i = 0; i < scratch_.size(); ++i)
-      segment_->steps[scratch_[i].first].scratch_offset = lifetimes[first_scratch + i].offset;
+    a.first_scratch = a.lifetimes.size();
+    for (const auto& [step, lifetime] : scratch_) a.lifetimes.push_back(lifetime);
+    a.bytes = assign_offsets(a.lifetimes);
+    return a;
+  }
 
-    for (ValueId id : owner) {
+  // Parts go where their wholes are, unless that takes more memory: a whole is needed from its first part on.
+  Arena lay_out_parts() {
+    Arena apart = lay_out();
+    const auto groups = groups_;
+    const auto group_of = group_of_;
+    bool any = false;
+    for (const PartRequest& p : parts_) {
+      if (!fits_inside(p)) continue;
+      put_inside(p);
+      any = true;
+    }
+    if (!any) return apart;
+    Arena inside = lay_out();
+    if (inside.bytes <= apart.bytes) return inside;
+    groups_ = groups;
+    group_of_ = group_of;
+    std::fill(places_.begin(), places_.end(), PlaceInGroup{});
+    return apart;
+  }
+
+  // Gives every group and scratch a place, then every member a binding.
+  void place() {
+    const Arena arena = parts_.empty() ? lay_out() : lay_out_parts();
+    segment_->arena_bytes = arena.bytes;
+    require(arena.bytes <= limits_.max_total_bytes, ErrorCode::kLimit, "activations need ", arena.bytes,
+            " bytes, over max_total_bytes=", limits_.max_total_bytes);
+    for (size_t i = 0; i < scratch_.size(); ++i)
+      segment_->steps[scratch_[i].first].scratch_offset = arena.lifetimes[arena.first_scratch + i].offset;
+
+    for (ValueId id : arena.owner) {
       if (id == kNoValue) continue;
       segment_->moving.push_back({id, Where::kHeap, 0, known(id).type.dtype, known(id).shape});
       segment_->owned.push_back(id);
     }
     for (ValueId id : members_) {
       const auto g = static_cast<size_t>(group_of_[static_cast<size_t>(id)]);
-      if (id == owner[g]) continue;
-      const bool in_arena = groups_[g].here && owner[g] == kNoValue;
-      if (in_arena)
-        segment_->fixed.push_back(
-            {id, Where::kArena, lifetimes[piece[g]].offset, known(id).type.dtype, known(id).shape});
-      else
-        segment_->moving.push_back({id, Where::kView, owner[g] == kNoValue ? groups_[g].root : owner[g],
-                                    known(id).type.dtype, known(id).shape});
+      const ValueId owner = arena.owner[g];
+      if (id == owner) continue;
+      const PlaceInGroup& in = places_[static_cast<size_t>(id)];
+      Binding b{id, Where::kArena, 0, known(id).type.dtype, known(id).shape, in.offset, in.row_stride};
+      if (groups_[g].here && owner == kNoValue) {
+        b.index = arena.lifetimes[arena.piece[g]].offset + in.offset;
+        segment_->fixed.push_back(b);
+      } else {
+        b.where = Where::kView;
+        b.index = owner == kNoValue ? groups_[g].root : owner;
+        segment_->moving.push_back(b);
+      }
     }
   }
+
+  struct PlaceInGroup {
+    int64_t offset = 0;      // bytes
+    int64_t row_stride = 0;  // as TensorView's
+  };
 
   const Program& program_;
   const Limits& limits_;
@@ -275,9 +374,12 @@ class Planner {
   std::shared_ptr<Segment> segment_;
   std::vector<const PlanValue*> known_;  // by value; in the `known` of this or an earlier segment
   std::vector<Group> groups_;
-  std::vector<int32_t> group_of_;                     // by value; -1: none
-  std::vector<int32_t> last_use_;                     // by value: the last step that reads it
-  std::vector<ValueId> members_;                      // in order of production
+  std::vector<int32_t> group_of_;     // by value; -1: none
+  std::vector<int32_t> last_use_;     // by value: the last step that reads it
+  std::vector<ValueId> members_;      // in order of production
+  std::vector<PlaceInGroup> places_;  // by value
+  std::vector<bool> gapless_;         // by value: a step takes no rows that lie apart
+  std::vector<PartRequest> parts_;
   std::vector<std::pair<size_t, Lifetime>> scratch_;  // by step of the segment
 };
 

@@ -178,7 +178,7 @@ void Executor::bind(const std::shared_ptr<const Segment>& segment, Context& cont
       if (b.where == Where::kPlanned)
         slot.set(segment->planned[static_cast<size_t>(b.index)]);
       else
-        slot.view = {b.dtype, b.shape, arena.data() + b.index}, slot.object = Object();
+        slot.view = {b.dtype, b.shape, arena.data() + b.index, b.row_stride}, slot.object = Object();
     }
     // Deeper segments bind the same slots; what they bound before may be stale now.
     for (size_t d = depth + 1; d < context.bound.size(); ++d) context.bound[d].reset();
@@ -187,7 +187,8 @@ void Executor::bind(const std::shared_ptr<const Segment>& segment, Context& cont
   for (const Binding& b : segment->moving) {
     Slot& slot = slots[static_cast<size_t>(b.value)];
     if (b.where == Where::kView) {
-      slot.view = {b.dtype, b.shape, slots[static_cast<size_t>(b.index)].view.data}, slot.object = Object();
+      std::byte* const whole = slots[static_cast<size_t>(b.index)].view.as<std::byte>();
+      slot.view = {b.dtype, b.shape, whole + b.offset, b.row_stride}, slot.object = Object();
       continue;
     }
     const auto it = std::find(program_.outputs.begin(), program_.outputs.end(), b.value);

@@ -50,7 +50,11 @@ struct TensorView {
   DType dtype = DType::kUndefined;
   Shape shape;
   void* data = nullptr;
+  // Elements between rows of the last axis; 0 where nothing lies between them, as everywhere but in operators
+  // that have said to take more (PlanContext::rows_apart).
+  int64_t row_stride = 0;
 
+  int64_t row_or(int64_t length) const { return row_stride != 0 ? row_stride : length; }
   int64_t count() const { return shape.count(); }
   size_t bytes() const { return static_cast<size_t>(shape.count()) * dtype_size(dtype); }
   template <class T>

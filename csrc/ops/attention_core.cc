@@ -11,8 +11,9 @@ AttentionScratch AttentionScratch::plan(PlanContext& ctx, const AttentionShape& 
   if (s.empty()) return scratch;
   const int64_t total = s.total(), size = std::max(s.size, s.v_size), element = compute_size(compute);
   ScratchLayout layout;
-  scratch.one_block = s.blocks() == 1;
-  const int64_t heads = scratch.one_block ? ctx.workers() : s.batch * s.kv_heads;
+  const int64_t all = s.batch * s.kv_heads, workers = ctx.workers();
+  scratch.whole_heads = s.blocks() == 1 || all >= 4 * workers || all % workers == 0;
+  const int64_t heads = scratch.whole_heads ? workers : all;
   scratch.packed_k = layout.take(heads * packed_b_size(s.size, total), element);
   scratch.packed_v = layout.take(heads * packed_b_size(total, s.v_size), element);
   // Scores and rows while computing; before that, one head's keys or values gathered.

@@ -41,12 +41,12 @@ struct AttentionShape {
   int64_t blocks() const { return ceil_div(q_rows, block()); }
 };
 
-// Where scratch memory lies, in bytes. When a head's queries are one block, the worker that takes the head
-// packs its keys and values just before it reads them, into memory of its own; else all heads are packed
-// first, so that the blocks of a head can be shared out.
+// Where scratch memory lies, in bytes. When a head's queries are one block, or there are heads enough for all
+// workers, the worker that takes a head packs its keys and values just before it reads them, into memory of
+// its own; else all heads are packed first, so that the blocks of a head can be shared out.
 struct AttentionScratch {
   int64_t packed_k = 0, packed_v = 0, workers = 0, worker_size = 0;
-  bool one_block = false;
+  bool whole_heads = false;
 
   // Asks for the memory and reports the work of a step that computes in `compute`. Throws Error(kLimit) when
   // the scores have too many elements: what is planned multiplies no more than them and the inputs' sizes.
@@ -96,11 +96,11 @@ class AttentionCore {
   C* small_block(int worker) const { return row_buffer(worker) + 2 * shape_.total(); }
   C* packed_k(int worker, int64_t head) const {
     return reinterpret_cast<C*>(base_ + scratch_.packed_k) +
-           (scratch_.one_block ? worker : head) * packed_b_size(shape_.size, shape_.total());
+           (scratch_.whole_heads ? worker : head) * packed_b_size(shape_.size, shape_.total());
   }
   C* packed_v(int worker, int64_t head) const {
     return reinterpret_cast<C*>(base_ + scratch_.packed_v) +
-           (scratch_.one_block ? worker : head) * packed_b_size(shape_.total(), shape_.v_size);
+           (scratch_.whole_heads ? worker : head) * packed_b_size(shape_.total(), shape_.v_size);
   }
   int64_t kv_head(int64_t b, int64_t h) const {
     return b * shape_.kv_heads + h / (shape_.q_heads / shape_.kv_heads);
@@ -120,13 +120,15 @@ template <class F>
 void AttentionCore<C>::each_block(const RunContext& ctx, int parts, F body) const {
   const int64_t blocks = shape_.blocks(), group = shape_.q_heads / std::max<int64_t>(shape_.kv_heads, 1);
   const int64_t cost = shape_.block() * shape_.total() * (shape_.size + shape_.v_size);
-  if (scratch_.one_block) {
-    ctx.parallel(heads(), grain_for(group * cost), [&](int64_t begin, int64_t end, int worker) {
+  if (scratch_.whole_heads) {
+    ctx.parallel(heads(), grain_for(group * blocks * cost), [&](int64_t begin, int64_t end, int worker) {
       for (int64_t head = begin; head < end; ++head) {
         if (parts & kKeys) pack_head(worker, head, true);
         if (parts & kValues) pack_head(worker, head, false);
         const int64_t first = head % shape_.kv_heads * group;
-        for (int64_t h = first; h < first + group; ++h) body(worker, head / shape_.kv_heads, h, int64_t{0});
+        for (int64_t h = first; h < first + group; ++h)
+          for (int64_t row = 0; row < shape_.q_rows; row += shape_.block())
+            body(worker, head / shape_.kv_heads, h, row);
       }
     });
     return;

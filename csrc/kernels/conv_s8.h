@@ -24,7 +24,24 @@ struct ConvS8Args {
   bool w_zero_per_channel = false;  // per output channel, else one for all
   int32_t* y = nullptr;             // [batch, output..., out_channels]; overlaps nothing else
   int64_t y_stride = 0;
+  const S8Requantize* bytes = nullptr;  // where given, its Y is written, and not y; its columns are channels
 };
+
+// One filter per channel, whose sums float32 holds exactly (fits_s8_depthwise).
+struct DepthwiseS8Args {
+  ConvShape shape;
+  const uint8_t* x = nullptr;  // [batch, input..., channels]
+  bool x_signed = false;
+  int64_t x_stride = 0;
+  int32_t x_zero = 0;
+  const float* filters = nullptr;  // [taps, channels], less their zero points
+  S8Requantize bytes;              // its bias is less x_zero times each channel's filters
+};
+
+inline bool fits_s8_depthwise(const ConvShape& s) {
+  return is_depthwise(s) && s.out_channels == s.in_channels &&
+         spatial_size(s.window.kernel, s.window.rank) <= 256;
+}
 
 struct PackConvS8Args {
   ConvShape shape;
@@ -42,6 +59,8 @@ struct ConvS8Kernels {
   // Output pixels [row_begin, row_end) of panels [panel_begin, panel_end) of conv_panels(shape).
   void (*run)(const ConvS8Args& args, int64_t row_begin, int64_t row_end, int64_t panel_begin,
               int64_t panel_end, void* scratch);
+  // Output pixels [row_begin, row_end) of all channels; scratch as run's.
+  void (*run_depthwise)(const DepthwiseS8Args& args, int64_t row_begin, int64_t row_end, void* scratch);
 };
 
 }  // namespace pyinfer

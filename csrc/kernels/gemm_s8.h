@@ -10,6 +10,16 @@
 
 namespace pyinfer {
 
+// Sums as bytes: Y(i,j) = clamp(round(float(C(i,j) + bias(j)) * multiplier(j)) + zero, low, high), the sum
+// modulo 2^32, rounded to nearest with ties to even; NaN gives low.
+struct S8Requantize {
+  const int32_t* bias = nullptr;          // per column; null: 0
+  const float* multiplier = nullptr;      // per column
+  int32_t zero = 0, low = 0, high = 255;  // in the range of Y's type
+  uint8_t* y = nullptr;                   // M x N of uint8 or int8, rows ldy apart; overlaps nothing else
+  int64_t ldy = 0;
+};
+
 struct GemmS8Args {
   int64_t m = 0, n = 0, k = 0;
   const void* a = nullptr;  // M x K of uint8 or int8
@@ -23,6 +33,7 @@ struct GemmS8Args {
   bool b_zero_per_column = false;   // else one for all columns
   int32_t* c = nullptr;             // M x N, rows ldc apart; overlaps nothing else
   int64_t ldc = 0;
+  const S8Requantize* bytes = nullptr;  // where given, Y is written, and not C
 };
 
 struct PackS8Args {

@@ -32,6 +32,14 @@ struct PoolArgs {
   float p = 2.0f;  // of kLp, not 0
 };
 
+struct MaxBytesArgs {
+  Window window;
+  int64_t batch = 0, channels = 0;
+  const uint8_t* x = nullptr;  // [batch, input..., channels] of uint8 or int8, without gaps
+  bool is_signed = false;
+  uint8_t* y = nullptr;  // [batch, output..., channels]; no overlap with x
+};
+
 struct GlobalAverageArgs {
   int64_t pixels = 0, channels = 0;
   const float* x = nullptr;  // one image: pixels x channels
@@ -44,6 +52,8 @@ struct PoolKernels {
   size_t (*scratch_bytes)(const PoolArgs& args);
   // Output pixels [row_begin, row_end) of batch * output.
   void (*run)(const PoolArgs& args, int64_t row_begin, int64_t row_end, void* scratch);
+  // The greatest of bytes; the least of the type for a window of padding only. Scratch as run's.
+  void (*max_bytes)(const MaxBytesArgs& args, int64_t row_begin, int64_t row_end, void* scratch);
   // For kMax: indices[row * channels + c] = the input pixel, within its image, of the first maximum (or the
   // first NaN) under output pixel `row`; -1 for a window of padding only.
   void (*max_indices)(const PoolArgs& args, int64_t row_begin, int64_t row_end, int64_t* indices,

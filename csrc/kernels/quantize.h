@@ -8,6 +8,13 @@
 
 namespace pyinfer {
 
+// One operand of a sum of bytes, and how it counts.
+struct ByteTerm {
+  const uint8_t* x = nullptr;
+  int32_t zero = 0;     // in the range of the type
+  float factor = 0.0f;  // its scale / that of the sum
+};
+
 struct QuantizeKernels {
   // y[i] = clamp(round(x[i] / s[i]) + z[i], range of `to`), to nearest with ties to even; NaN gives the low
   // end. `to` is an integer type of at most 16 bits; zero points lie in its range.
@@ -18,6 +25,11 @@ struct QuantizeKernels {
   // most 32 signed bits.
   void (*dequantize)(DType from, const void* x, const float* s, int s_step, const float* z, int z_step,
                      float* y, int64_t n);
+
+  // y[i] = clamp(round((a[i] - zero) factor + (b[i] - zero) factor) + y_zero, range of the type), each
+  // step rounded to float32; all of uint8, or all of int8.
+  void (*add_bytes)(const ByteTerm& a, const ByteTerm& b, int32_t y_zero, bool is_signed, uint8_t* y,
+                    int64_t n);
 
   // The least and the greatest of x and 0; NaNs do not count.
   void (*range_with_zero)(const float* x, int64_t n, float* low, float* high);

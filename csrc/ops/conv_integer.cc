@@ -1,5 +1,6 @@
 // ConvInteger: Y = (X - x_zero) * (W - w_zero) in int32, exact; padding counts as x_zero.
-// QLinearConv: Y = saturate(round(x_scale w_scale / y_scale * (that + B)) + y_zero).
+// QLinearConv: Y = saturate(round(x_scale w_scale / y_scale * (that + B)) + y_zero), within [y_low, y_high]
+//   where the pyinfer ops have these attributes.
 //   The pyinfer ops with the suffix Nhwc read and write channels-last images.
 #include <algorithm>
 
@@ -18,7 +19,7 @@ struct IntegerConvState : StepState {
   bool turn_x = false, turn_y = false;  // between the layouts
   CopyPlan copy_x, copy_y;
   // Offsets in scratch.
-  int64_t x_last = 0, packed = 0, sums = 0, y_last = 0, zeros = 0, multipliers = 0, workers = 0,
+  int64_t x_last = 0, packed = 0, y_last = 0, zeros = 0, bias = 0, multipliers = 0, workers = 0,
           worker_bytes = 0;
 };
 
@@ -52,6 +53,11 @@ class IntegerConv final : public Op {
         w_signed_(ctx.dtype(inputs.w) == DType::kInt8),
         window_(ctx),
         groups_(conv_groups(ctx)) {
+    if (quantized_) {
+      range_ = ByteRange::of(ctx.dtype(inputs.y_zero));
+      range_.low = static_cast<int32_t>(ctx.attr_int("y_low", range_.low));
+      range_.high = static_cast<int32_t>(ctx.attr_int("y_high", range_.high));
+    }
     if (const Tensor* w = ctx.constant(in_.w); w != nullptr) pack_constant(ctx, *w);
   }
 
@@ -77,17 +83,17 @@ class IntegerConv final : public Op {
     if (ctx.out(0).count() == 0) return;
     const auto& state = ctx.state<IntegerConvState>();
     const ConvShape& s = state.shape;
-    const int64_t count = conv_rows(s) * s.out_channels;
-    int32_t* sums = quantized_ || state.turn_y ? at<int32_t>(ctx, state.sums) : ctx.out<int32_t>(0);
-    uint8_t* bytes = state.turn_y ? at<uint8_t>(ctx, state.y_last) : ctx.out<uint8_t>(0);
-    if (quantized_) prepare_multipliers(ctx, state);
+    void* const y = state.turn_y ? at<void>(ctx, state.y_last) : ctx.out(0).data;
+    S8Requantize bytes;
+    if (quantized_) bytes = requantization(ctx, state, static_cast<uint8_t*>(y));
     if (is_empty_sum(s)) {
-      std::fill(sums, sums + count, 0);
-      if (quantized_) finish(ctx, state, sums, bytes, 0, conv_rows(s), 0, conv_panels(s));
+      finish_empty(ctx, state, bytes, y);
+    } else if (filters_ != nullptr) {
+      compute_depthwise(ctx, state, bytes);
     } else {
-      compute(ctx, state, sums, bytes);
+      compute(ctx, state, bytes, static_cast<int32_t*>(y));
     }
-    if (state.turn_y) copy(ctx, state.copy_y, quantized_ ? static_cast<void*>(bytes) : sums, ctx.out(0).data);
+    if (state.turn_y) copy(ctx, state.copy_y, y, ctx.out(0).data);
   }
 
  private:
@@ -114,9 +120,11 @@ class IntegerConv final : public Op {
       state.copy_x = turn(1, s.batch, s.in_channels, x.pixels());
       state.x_last = layout.take(ctx.shape(in_.x).count(), 1);
     }
-    if (state.turn_y) state.copy_y = turn(quantized_ ? 1 : 4, s.batch, y_pixels, s.out_channels);
-    if (quantized_ || state.turn_y) state.sums = layout.take(y_count, sizeof(int32_t));
-    if (quantized_ && state.turn_y) state.y_last = layout.take(y_count, 1);
+    if (state.turn_y) {
+      state.copy_y = turn(quantized_ ? 1 : 4, s.batch, y_pixels, s.out_channels);
+      state.y_last = layout.take(y_count, quantized_ ? 1 : 4);
+    }
+    if (quantized_) state.bias = layout.take(s.out_channels, sizeof(int32_t));
     if (quantized_) state.multipliers = layout.take(s.out_channels, sizeof(float));
     state.zeros = layout.take(s.out_channels, sizeof(int32_t));
     if (is_empty_sum(s)) return layout.bytes();
@@ -138,6 +146,8 @@ class IntegerConv final : public Op {
     s.out_channels = shape[0];
     s.in_channels = shape[1] * groups_;
     s.groups = groups_;
+    pack_filters(ctx, s, w);
+    if (filters_ != nullptr) return;
     packed_ =
         ctx.pack(in_.w, join("conv_s8 ", groups_), kernels().conv_s8.packed_size(s), [&](std::byte* to) {
           kernels().conv_s8.pack({.shape = s,
@@ -147,22 +157,92 @@ class IntegerConv final : public Op {
         });
   }
 
-  void prepare_multipliers(const RunContext& ctx, const IntegerConvState& state) const {
+  // Filters of one channel each go to a kernel of their own, which needs their zero points now.
+  void pack_filters(NodeContext& ctx, const ConvShape& s, const Tensor& w) {
+    const Tensor* zero = ctx.constant(in_.w_zero);
+    if (!quantized_ || zero == nullptr || !fits_s8_depthwise(s)) return;
+    const int64_t channels = s.out_channels, taps = spatial_size(s.window.kernel, s.window.rank);
+    if (zero->count() != 1 && zero->count() != channels) return;  // refused while planning
+    filter_sums_.assign(static_cast<size_t>(channels), 0);
+    for (int64_t c = 0; c < channels; ++c)
+      for (int64_t t = 0; t < taps; ++t)
+        filter_sums_[static_cast<size_t>(c)] += filter_value(w, *zero, c * taps + t, c);
+    const int64_t bytes = taps * channels * static_cast<int64_t>(sizeof(float));
+    filters_ =
+        ctx.pack(in_.w, join("depthwise_s8 ", in_.w_zero, " ", zero->count()), bytes, [&](std::byte* to) {
+          auto* filters = reinterpret_cast<float*>(to);
+          for (int64_t t = 0; t < taps; ++t)
+            for (int64_t c = 0; c < channels; ++c)
+              *filters++ = static_cast<float>(filter_value(w, *zero, c * taps + t, c));
+        });
+  }
+  static int32_t filter_value(const Tensor& w, const Tensor& zero, int64_t i, int64_t channel) {
+    return byte_at(w.view(), i) - byte_at(zero.view(), zero.count() == 1 ? 0 : channel);
+  }
+
+  // How sums become Y, with the bias as it is.
+  S8Requantize requantization(const RunContext& ctx, const IntegerConvState& state, uint8_t* y) const {
     float* multipliers = at<float>(ctx, state.multipliers);
     const TensorView& w_scale = ctx.in(in_.w_scale);
     const float x_scale = ctx.in<float>(in_.x_scale)[0], y_scale = ctx.in<float>(in_.y_scale)[0];
     for (int64_t m = 0; m < state.shape.out_channels; ++m)
       multipliers[m] = x_scale * w_scale.as<float>()[w_scale.count() == 1 ? 0 : m] / y_scale;
+    return {.bias = ctx.has(in_.bias) ? ctx.in<int32_t>(in_.bias) : nullptr,
+            .multiplier = multipliers,
+            .zero = byte_at(ctx.in(in_.y_zero), 0),
+            .low = range_.low,
+            .high = range_.high,
+            .y = y,
+            .ldy = state.shape.out_channels};
   }
 
-  void compute(const RunContext& ctx, const IntegerConvState& state, int32_t* sums, uint8_t* bytes) const {
-    const ConvShape& s = state.shape;
-    ConvS8Args args{.shape = s, .x = ctx.in(in_.x).data, .x_signed = ctx.in(in_.x).dtype == DType::kInt8};
-    args.x_stride = s.in_channels;
-    if (state.turn_x) {
-      copy(ctx, state.copy_x, args.x, at<uint8_t>(ctx, state.x_last));
-      args.x = at<uint8_t>(ctx, state.x_last);
+  // Sums of nothing.
+  void finish_empty(const RunContext& ctx, const IntegerConvState& state, const S8Requantize& bytes,
+                    void* y) const {
+    const int64_t rows = conv_rows(state.shape), channels = state.shape.out_channels;
+    if (!quantized_) {
+      std::fill_n(static_cast<int32_t*>(y), rows * channels, 0);
+      return;
     }
+    auto* sums = at<int32_t>(ctx, state.bias);
+    for (int64_t m = 0; m < channels; ++m) sums[m] = bytes.bias != nullptr ? bytes.bias[m] : 0;
+    for (int64_t row = 0; row < rows; ++row)
+      requantize(sums, bytes.multiplier, 1, bytes.zero, range_, bytes.y + row * channels, channels);
+  }
+
+  // X as channels-last bytes.
+  const void* load_x(const RunContext& ctx, const IntegerConvState& state) const {
+    if (!state.turn_x) return ctx.in(in_.x).data;
+    copy(ctx, state.copy_x, ctx.in(in_.x).data, at<uint8_t>(ctx, state.x_last));
+    return at<uint8_t>(ctx, state.x_last);
+  }
+
+  void compute_depthwise(const RunContext& ctx, const IntegerConvState& state,
+                         const S8Requantize& bytes) const {
+    const ConvShape& s = state.shape;
+    DepthwiseS8Args args{.shape = s, .x = static_cast<const uint8_t*>(load_x(ctx, state)), .bytes = bytes};
+    args.x_signed = ctx.in(in_.x).dtype == DType::kInt8;
+    args.x_stride = s.in_channels;
+    args.x_zero = byte_at(ctx.in(in_.x_zero), 0);
+    args.filters = filters_->as<float>();
+    auto* bias = at<int32_t>(ctx, state.bias);
+    for (int64_t m = 0; m < s.out_channels; ++m) {
+      const uint32_t off = static_cast<uint32_t>(args.x_zero * filter_sums_[static_cast<size_t>(m)]);
+      bias[m] = static_cast<int32_t>((bytes.bias ? static_cast<uint32_t>(bytes.bias[m]) : 0u) - off);
+    }
+    args.bytes.bias = bias;
+    const int64_t taps = spatial_size(s.window.kernel, s.window.rank);
+    ctx.parallel(conv_rows(s), grain_for(taps * s.in_channels), [&](int64_t begin, int64_t end, int worker) {
+      kernels().conv_s8.run_depthwise(args, begin, end,
+                                      ctx.scratch() + state.workers + worker * state.worker_bytes);
+    });
+  }
+
+  void compute(const RunContext& ctx, const IntegerConvState& state, const S8Requantize& bytes,
+               int32_t* sums) const {
+    const ConvShape& s = state.shape;
+    ConvS8Args args{.shape = s, .x = load_x(ctx, state), .x_signed = ctx.in(in_.x).dtype == DType::kInt8};
+    args.x_stride = s.in_channels;
     if (ctx.has(in_.x_zero)) args.x_zero = byte_at(ctx.in(in_.x_zero), 0);
     if (packed_ != nullptr) {
       args.weights = packed_->as<int8_t>();
@@ -177,48 +257,26 @@ class IntegerConv final : public Op {
       auto* zeros = at<int32_t>(ctx, state.zeros);
       const int64_t count = ctx.in(in_.w_zero).count();
       for (int64_t i = 0; i < count; ++i) zeros[i] = byte_at(ctx.in(in_.w_zero), i);
-      args.w_zero = zeros;
+      const bool any = std::any_of(zeros, zeros + count, [](int32_t z) { return z != 0; });
+      args.w_zero = any ? zeros : nullptr;
       args.w_zero_per_channel = count > 1;
     }
-    args.y = sums;
-    args.y_stride = s.out_channels;
-
+    if (quantized_) {
+      args.bytes = &bytes;
+    } else {
+      args.y = sums;
+      args.y_stride = s.out_channels;
+    }
     const int64_t cost =
         kPanelWidth * spatial_size(s.window.kernel, s.window.rank) * (s.in_channels / s.groups) / 2;
     const Tiling tiling(conv_rows(s), conv_panels(s), cost);
     const int64_t grain = grain_for(tiling.row_step * tiling.panel_step * cost);
     ctx.parallel(tiling.count(), grain, [&](int64_t begin, int64_t end, int worker) {
-      for (int64_t t = begin; t < end; ++t) {
-        const int64_t r0 = tiling.row_begin(t), r1 = tiling.row_end(t);
-        const int64_t p0 = tiling.panel_begin(t), p1 = tiling.panel_end(t);
-        kernels().conv_s8.run(args, r0, r1, p0, p1,
+      for (int64_t t = begin; t < end; ++t)
+        kernels().conv_s8.run(args, tiling.row_begin(t), tiling.row_end(t), tiling.panel_begin(t),
+                              tiling.panel_end(t),
                               ctx.scratch() + state.workers + worker * state.worker_bytes);
-        if (quantized_) finish(ctx, state, sums, bytes, r0, r1, p0, p1);
-      }
     });
-  }
-
-  // Output channel at which panel `p` begins.
-  static int64_t first_channel(const ConvShape& s, int64_t p) {
-    const int64_t outputs = s.out_channels / s.groups, panels = panel_count(outputs);
-    return p / panels * outputs + std::min(outputs, p % panels * kPanelWidth);
-  }
-
-  // Adds the bias to a tile of sums and writes it as bytes.
-  void finish(const RunContext& ctx, const IntegerConvState& state, int32_t* sums, uint8_t* bytes,
-              int64_t row_begin, int64_t row_end, int64_t panel_begin, int64_t panel_end) const {
-    const ConvShape& s = state.shape;
-    const int64_t first = first_channel(s, panel_begin), count = first_channel(s, panel_end) - first;
-    const float* multipliers = at<float>(ctx, state.multipliers) + first;
-    const int32_t* bias = in_.bias >= 0 && ctx.has(in_.bias) ? ctx.in<int32_t>(in_.bias) + first : nullptr;
-    const int32_t zero = byte_at(ctx.in(in_.y_zero), 0);
-    for (int64_t row = row_begin; row < row_end; ++row) {
-      const int64_t offset = row * s.out_channels + first;
-      int32_t* sum = sums + offset;
-      for (int64_t j = 0; bias != nullptr && j < count; ++j)
-        sum[j] = static_cast<int32_t>(static_cast<uint32_t>(sum[j]) + static_cast<uint32_t>(bias[j]));
-      requantize(sum, multipliers, 1, zero, ctx.out(0).dtype == DType::kInt8, bytes + offset, count);
-    }
   }
 
   Inputs in_;
@@ -227,7 +285,10 @@ class IntegerConv final : public Op {
   bool w_signed_;
   SlidingWindow window_;
   int64_t groups_;
-  PackedWeights::Packed packed_;  // of constant weights
+  ByteRange range_;                   // of Y, quantized
+  PackedWeights::Packed packed_;      // of constant weights
+  PackedWeights::Packed filters_;     // of one channel each, [taps, channels], less their zero points
+  std::vector<int32_t> filter_sums_;  // over the taps, of each channel
 };
 
 template <Layout layout>
@@ -267,6 +328,7 @@ std::span<const OpDef> conv_integer_ops() {
       {"", "QLinearConv", 1, make_qlinear_conv<Layout::kChannelsFirst>},
       {"com.microsoft", "QLinearConv", 1, make_either_qlinear_conv},
       {"pyinfer", "ConvIntegerNhwc", 1, make_conv_integer<Layout::kChannelsLast>},
+      {"pyinfer", "QLinearConv", 1, make_qlinear_conv<Layout::kChannelsFirst>},
       {"pyinfer", "QLinearConvNhwc", 1, make_qlinear_conv<Layout::kChannelsLast>},
   };
   return kOps;

@@ -95,7 +95,7 @@ class IntegerMatMul final : public Op {
               a_scales[state.a_scale.one() ? 0 : row] * b_scales[state.b_scale.one() ? 0 : j] / y_scale;
       const int64_t at_row = (tile.i * s.m + row) * s.n + first;
       requantize(at<int32_t>(ctx, state.sums) + at_row, multipliers + first, 1, y_zero,
-                 ctx.out(0).dtype == DType::kInt8, ctx.out<uint8_t>(0) + at_row, last - first);
+                 ByteRange::of(ctx.out(0).dtype), ctx.out<uint8_t>(0) + at_row, last - first);
     }
   }
 

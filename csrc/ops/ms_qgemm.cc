@@ -99,7 +99,7 @@ class QGemm final : public Op {
       }
       if (ctx.has(kYScale)) {
         requantize(sum, multiplier, step, ctx.has(kYZero) ? byte_at(ctx.in(kYZero), 0) : 0,
-                   ctx.out(0).dtype == DType::kInt8, ctx.out<uint8_t>(0) + row * n + first, count);
+                   ByteRange::of(ctx.out(0).dtype), ctx.out<uint8_t>(0) + row * n + first, count);
       } else {
         float* y = ctx.out<float>(0) + row * n + first;
         for (int64_t j = 0; j < count; ++j) y[j] = static_cast<float>(sum[j]) * multiplier[j * step];

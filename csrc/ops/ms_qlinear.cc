@@ -63,9 +63,16 @@ class QLinearBinary final : public Op {
   void run(RunContext& ctx) const override {
     const auto& walk = ctx.state<WalkState<2>>().walk;
     if (walk.count() == 0) return;
-    const Values a(read_grid(ctx, 1), dtype_), b(read_grid(ctx, 4), dtype_);
-    const ByteGrid to = read_grid(ctx, 6);
+    ByteGrid from_a = read_grid(ctx, 1), from_b = read_grid(ctx, 4), to = read_grid(ctx, 6);
+    if (kind_ == BinaryKind::kAdd) {
+      // In units of the sum.
+      from_a.scale /= to.scale;
+      from_b.scale /= to.scale;
+      to.scale = 1.0f;
+    }
     const int step_a = walk.step(0), step_b = walk.step(1);
+    if (kind_ == BinaryKind::kAdd && step_a == 1 && step_b == 1) return add(ctx, walk, from_a, from_b, to);
+    const Values a(from_a, dtype_), b(from_b, dtype_);
     ctx.parallel(walk.count(), kHeavyGrain, [&](int64_t begin, int64_t end, int) {
       walk.walk(begin, end, [&](const std::array<int64_t, 2>& at, int64_t out, int64_t n) {
         constexpr int64_t kBlock = 256;
@@ -84,6 +91,18 @@ class QLinearBinary final : public Op {
   }
 
  private:
+  // Sums of operands that lie side by side.
+  void add(const RunContext& ctx, const BroadcastWalk<2>& walk, const ByteGrid& a, const ByteGrid& b,
+           const ByteGrid& to) const {
+    ctx.parallel(walk.count(), kElementwiseGrain, [&](int64_t begin, int64_t end, int) {
+      walk.walk(begin, end, [&](const std::array<int64_t, 2>& at, int64_t out, int64_t n) {
+        kernels().quantize.add_bytes({ctx.in<uint8_t>(0) + at[0], a.zero, a.scale},
+                                     {ctx.in<uint8_t>(3) + at[1], b.zero, b.scale}, to.zero,
+                                     dtype_ == DType::kInt8, ctx.out<uint8_t>(0) + out, n);
+      });
+    });
+  }
+
   DType dtype_;
   BinaryKind kind_;
 };

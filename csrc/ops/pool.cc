@@ -158,6 +158,12 @@ class Pool final : public Op {
       require(taps <= most, ErrorCode::kLimit, "a window of ", taps, " taps over an image of ",
               image.pixels(), " pixels, expected at most ", most);
       if (wide()) ctx.scratch(plan_scratch(*state, ctx, image.pixels(), y.pixels()));
+      if (last_bytes()) {
+        ScratchLayout layout;
+        state->worker_bytes = round_up(static_cast<int64_t>(kernels().pool.scratch_bytes(a)), kCacheLine);
+        state->workers = layout.take(ctx.workers(), state->worker_bytes);
+        ctx.scratch(layout.bytes());
+      }
     }
     ctx.state(std::move(state));
   }
@@ -165,11 +171,16 @@ class Pool final : public Op {
   void run(RunContext& ctx) const override {
     if (ctx.out(0).count() == 0) return;
     if (wide()) return run_float32(ctx);
+    if (last_bytes()) return run_last_bytes(ctx);
     dispatch<double, int8_t, uint8_t>(dtype_, [&]<class T>() { run_plain<T>(ctx); });
   }
 
  private:
   bool wide() const { return dtype_ == DType::kFloat32 || is_half(dtype_); }
+  // The greatest of bytes, channels last.
+  bool last_bytes() const {
+    return layout_ == Layout::kChannelsLast && (dtype_ == DType::kInt8 || dtype_ == DType::kUInt8);
+  }
 
   static Window whole(const ImageShape& image) {
     Window w;
@@ -225,6 +236,23 @@ class Pool final : public Op {
       y = turned;
     }
     if (half) narrow(ctx, dtype_, y, ctx.out(0).data, ctx.out(0).count());
+  }
+
+  void run_last_bytes(const RunContext& ctx) const {
+    const auto& state = ctx.state<PoolState>();
+    const PoolArgs& a = state.args;
+    const MaxBytesArgs args{.window = a.window,
+                            .batch = a.batch,
+                            .channels = a.channels,
+                            .x = ctx.in<uint8_t>(0),
+                            .is_signed = dtype_ == DType::kInt8,
+                            .y = ctx.out<uint8_t>(0)};
+    const int64_t taps = spatial_size(a.window.kernel, a.window.rank);
+    ctx.parallel(a.batch * spatial_size(a.window.output, a.window.rank), grain_for(taps * a.channels / 4),
+                 [&](int64_t begin, int64_t end, int worker) {
+                   kernels().pool.max_bytes(args, begin, end,
+                                            ctx.scratch() + state.workers + worker * state.worker_bytes);
+                 });
   }
 
   void compute(const RunContext& ctx, const PoolState& state, const PoolArgs& args) const {

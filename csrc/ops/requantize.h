@@ -8,10 +8,16 @@
 
 namespace pyinfer {
 
+// The least and the greatest of what an 8-bit output may hold.
+struct ByteRange {
+  int32_t low = 0, high = 255;
+  static ByteRange of(DType dtype) { return dtype == DType::kInt8 ? ByteRange{-128, 127} : ByteRange{}; }
+};
+
 // y[i] = x[i] * (one multiplier each, or one for all when step is 0), for n elements of int8 or uint8.
-inline void requantize(const int32_t* x, const float* multiplier, int step, int32_t zero, bool is_signed,
+inline void requantize(const int32_t* x, const float* multiplier, int step, int32_t zero, ByteRange range,
                        void* y, int64_t n) {
-  const int32_t low = is_signed ? -128 : 0, high = low + 255;
+  const auto [low, high] = range;
   // Clamping first keeps the sum with this constant, whose unit is 1, exact to the nearest integer.
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23
   const float least = static_cast<float>(low - zero), most = static_cast<float>(high - zero);

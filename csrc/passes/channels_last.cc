@@ -84,8 +84,12 @@ class ChannelsLast {
  private:
   void visit(NodeId n);
   void convolution(NodeId n);
+  void integer_convolution(NodeId n);
   void pool(NodeId n);
+  void broadcasting(NodeId n, size_t count, size_t step);
   void elementwise(NodeId n);
+  void integer_elementwise(NodeId n);
+  void requantization(NodeId n);
   void clip_like(NodeId n);
   void along_axis(NodeId n);
   void concat(NodeId n);
@@ -203,6 +207,16 @@ void ChannelsLast::convolution(NodeId n) {
   produce(n, 0, perm);
 }
 
+// QLinearConv, of ai.onnx or as the pass fuse_quantized makes it.
+void ChannelsLast::integer_convolution(NodeId n) {
+  const Tensor* w = constant_input(edit_, edit_.node(n), 3);
+  if (w == nullptr || w->shape().rank() < 3) return;
+  const Ints perm = channels_last(w->shape().rank());
+  edit_.set_input(n, 0, turned(edit_.node(n).inputs[0], perm));
+  become(n, "QLinearConvNhwc");
+  produce(n, 0, perm);
+}
+
 void ChannelsLast::pool(NodeId n) {
   const Twin* x = twin_in(n);
   if (x == nullptr || edit_.node(n).outputs.size() != 1 ||
@@ -214,18 +228,31 @@ void ChannelsLast::pool(NodeId n) {
   produce(n, 0, perm);
 }
 
-// Operators of inputs that broadcast to the output.
-void ChannelsLast::elementwise(NodeId n) {
+// Operators of inputs that broadcast to the output: every one, or each `step` inputs one.
+void ChannelsLast::broadcasting(NodeId n, size_t count, size_t step) {
   const std::vector<ValueId> inputs = edit_.node(n).inputs;
   const Twin* lead = nullptr;
-  for (ValueId id : inputs)
-    if (const Twin* t = twin(id); t && (!lead || t->perm.size() > lead->perm.size())) lead = t;
+  for (size_t i = 0; i < count; i += step)
+    if (const Twin* t = twin(inputs[i]); t && (!lead || t->perm.size() > lead->perm.size())) lead = t;
   if (lead == nullptr) return;
   const Ints perm = lead->perm;
-  for (ValueId id : inputs)
-    if (!can_turn_operand(id, perm)) return;
-  for (size_t i = 0; i < inputs.size(); ++i) edit_.set_input(n, i, turned_operand(inputs[i], perm));
+  for (size_t i = 0; i < count; i += step)
+    if (!can_turn_operand(inputs[i], perm)) return;
+  for (size_t i = 0; i < count; i += step) edit_.set_input(n, i, turned_operand(inputs[i], perm));
   produce(n, 0, perm);
+}
+void ChannelsLast::elementwise(NodeId n) {
+  broadcasting(n, edit_.node(n).inputs.size(), 1);
+}
+// Of QLinearAdd and QLinearMul: A and B, each before its scale and zero point.
+void ChannelsLast::integer_elementwise(NodeId n) {
+  if (edit_.node(n).inputs.size() > 3) broadcasting(n, 4, 3);
+}
+
+// QuantizeLinear and DequantizeLinear with one scale for all.
+void ChannelsLast::requantization(NodeId n) {
+  const Tensor* scale = constant_input(edit_, edit_.node(n), 1);
+  if (scale != nullptr && scale->count() == 1) clip_like(n);
 }
 
 // Operators of one image; what other inputs they have are scalars.
@@ -392,6 +419,8 @@ void ChannelsLast::visit(NodeId n) {
                                    "Mish",        "Neg",       "Reciprocal", "Relu",           "Round",
                                    "Selu",        "Sigmoid",   "Sign",       "Softplus",       "Softsign",
                                    "Sqrt",        "Swish",     "Tanh",       "ThresholdedRelu"});
+    all(&ChannelsLast::integer_convolution, {"QLinearConv"});
+    all(&ChannelsLast::requantization, {"QuantizeLinear", "DequantizeLinear"});
     all(&ChannelsLast::along_axis, {"Softmax", "LogSoftmax", "Split"});
     all(&ChannelsLast::concat, {"Concat"});
     all(&ChannelsLast::drop_axes,
@@ -405,6 +434,9 @@ void ChannelsLast::visit(NodeId n) {
   }();
   const Node& node = edit_.node(n);
   if (node.domain == "com.microsoft" && node.op_type == "FusedConv") return convolution(n);
+  if (node.domain == "com.microsoft" && (node.op_type == "QLinearAdd" || node.op_type == "QLinearMul"))
+    return integer_elementwise(n);
+  if (node.domain == "pyinfer" && node.op_type == "QLinearConv") return integer_convolution(n);
   const auto it = node.domain.empty() ? kVisits.find(node.op_type) : kVisits.end();
   if (it != kVisits.end()) (this->*it->second)(n);
 }

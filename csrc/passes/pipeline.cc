@@ -11,12 +11,13 @@ struct Pass {
   void (*run)(GraphEdit& edit, const PassContext& ctx);
 };
 
-// THE ordered list. Shapes become constants before constants are folded; then conditions are constants, and
+// THE ordered list. Integers stay integers before constants, their weights among them, are folded. Shapes become constants before constants are folded; then conditions are constants, and
 // what the branches bring is folded in turn; what folding leaves alone is simplified; then weights absorb
 // what follows them, which needs the simplified neighbours. Patterns become single operators before images go
 // channels last, and what is left behind a product joins it. Last, what no longer changes is marked for its
 // algorithm, and convolutions that have all their parts are joined.
 constexpr Pass kPasses[] = {
+    {"fuse_quantized", fuse_quantized},
     {"fold_shapes", fold_shapes},
     {"fold_constants", fold_constants},
     {"inline_if", inline_if},

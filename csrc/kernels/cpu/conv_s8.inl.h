@@ -1,8 +1,10 @@
-// Body of the conv_s8 family (contract: kernels/conv_s8.h): pixels under a window are gathered while they are
-// prepared for the product of kernels/cpu/gemm_s8.inl.h, which has to be done anyway.
+// Body of the conv_s8 family (contract: kernels/conv_s8.h): the product of kernels/cpu/gemm_s8.inl.h, whose
+// rows are pixels where they lie if they are what its dot products take, else gathered while they are
+// prepared.
 #pragma once
 
 #include "kernels/conv_s8.h"
+#include "kernels/cpu/depthwise_s8.inl.h"
 #include "kernels/cpu/gemm_s8.inl.h"
 #include "kernels/cpu/window.inl.h"
 
@@ -18,8 +20,18 @@ inline int64_t conv_s8_group_size(const ConvShape& s) {
 inline int64_t conv_s8_packed_size(const ConvShape& s) {
   return s.groups * conv_s8_group_size(s);
 }
+
+// Of rows that lie in the image: their pointers; before them a pixel of padding and the zero points of rows.
+constexpr int64_t kS8DirectRows = 96;
+inline int64_t s8_padding_bytes(const ConvShape& s) {
+  return div_up(s.in_channels, 64) * 64;
+}
 inline size_t conv_s8_scratch_bytes(const ConvShape& s) {
-  return s8_scratch_bytes(conv_s8_depth(s));
+  const size_t prepared = s8_scratch_bytes(conv_s8_depth(s)), depthwise = s8_depthwise_scratch_bytes(s);
+  const int64_t direct =
+      s8_padding_bytes(s) + kS8DirectRows * (4 + 8 * volume(s.window.kernel, s.window.rank));
+  const size_t most = prepared > depthwise ? prepared : depthwise;
+  return kS8Centred || most > static_cast<size_t>(direct) ? most : static_cast<size_t>(direct);
 }
 
 inline void conv_s8_pack(const PackConvS8Args& args) {
@@ -63,41 +75,99 @@ inline uint32_t conv_s8_gather(const Window& w, const PixelCursor& p, const uint
   return sum;
 }
 
+// Fills the tables of the tiles of `count` output pixels from `pixel` on.
+inline void conv_s8_point(const ConvS8Args& args, PixelCursor pixel, int64_t count, int64_t first_channel,
+                          const uint8_t* padding, const uint8_t** table) {
+  const Window& w = args.shape.window;
+  const int64_t taps = volume(w.kernel, w.rank), image_size = volume(w.input, w.rank) * args.x_stride;
+  const RowSplit split(count);
+  for (int64_t i = 0; i < split.tiles; ++i) {
+    const int height = split.height(i);
+    for (int r = 0; r < height; ++r, advance(w, pixel)) {
+      const uint8_t* image = static_cast<const uint8_t*>(args.x) + pixel.image * image_size + first_channel;
+      gather_taps(w, pixel, image, args.x_stride, padding, table + r, height);
+    }
+    table += height * taps;
+  }
+}
+
+// The product of one group, into its channels.
+inline GemmS8Args conv_s8_product(const ConvS8Args& args, int64_t g, S8Requantize& bytes) {
+  const ConvShape& s = args.shape;
+  const int64_t outputs = s.out_channels / s.groups;
+  const int32_t* w_zero = args.w_zero;
+  if (w_zero != nullptr && args.w_zero_per_channel) w_zero += g * outputs;
+  if (args.bytes != nullptr) {
+    bytes = *args.bytes;
+    bytes.y += g * outputs;
+    bytes.multiplier += g * outputs;
+    if (bytes.bias != nullptr) bytes.bias += g * outputs;
+  }
+  return {.m = 0,
+          .n = outputs,
+          .k = conv_s8_depth(s),
+          .b = args.weights + g * conv_s8_group_size(s),
+          .b_signed = args.w_signed,
+          .b_zero = w_zero,
+          .b_zero_per_column = args.w_zero_per_channel,
+          .c = args.bytes != nullptr ? nullptr : args.y + g * outputs,
+          .ldc = args.y_stride,
+          .bytes = args.bytes != nullptr ? &bytes : nullptr};
+}
+
+// One block of output pixels of one group, from the pixels where they lie.
+inline void conv_s8_direct(const ConvS8Args& args, const GemmS8Args& product, int64_t g, int64_t row,
+                           int64_t count, int64_t panel_begin, int64_t panel_end, void* scratch) {
+  const ConvShape& s = args.shape;
+  const int64_t taps = volume(s.window.kernel, s.window.rank), channels = s.in_channels / s.groups;
+  auto* padding = static_cast<uint8_t*>(scratch);
+  auto* zeros = reinterpret_cast<int32_t*>(padding + s8_padding_bytes(s));
+  auto** table = reinterpret_cast<const uint8_t**>(zeros + kS8DirectRows);
+  for (int64_t i = 0; i < channels; ++i) padding[i] = static_cast<uint8_t>(args.x_zero);
+  for (int64_t i = 0; i < kS8DirectRows; ++i) zeros[i] = args.x_zero;
+  conv_s8_point(args, pixel_at(s.window, row), count, g * channels, padding, table);
+  const S8Block block{.segments = taps,
+                      .segment_groups = channels / kS8Group,
+                      .sums = reinterpret_cast<const uint32_t*>(zeros),  // not read: B's zero points are 0
+                      .zeros = zeros};
+  s8_block(product, block, row, count, panel_begin, panel_end,
+           [&](int, int64_t first) { return reinterpret_cast<const S8Value* const*>(table + first * taps); });
+}
+
+// The same from pixels that are gathered.
+inline void conv_s8_gathered(const ConvS8Args& args, const GemmS8Args& product, int64_t g, int64_t row,
+                             int64_t count, int64_t panel_begin, int64_t panel_end, void* scratch) {
+  const ConvShape& s = args.shape;
+  const Window& w = s.window;
+  const int64_t channels = s.in_channels / s.groups, image_size = volume(w.input, w.rank) * args.x_stride;
+  const S8Source source{.is_signed = args.x_signed, .zero = args.x_zero};
+  const S8Rows rows = s8_rows(product.k, scratch);
+  PixelCursor pixel = pixel_at(w, row);
+  for (int64_t i = 0; i < count; ++i, advance(w, pixel)) {
+    const uint8_t* image = static_cast<const uint8_t*>(args.x) + pixel.image * image_size + g * channels;
+    S8Value* out = rows.values + i * rows.stride;
+    rows.sums[i] = conv_s8_gather(w, pixel, image, args.x_stride, channels, source, out);
+    rows.zeros[i] = source.value_zero();
+    for (int64_t k = product.k; k < rows.stride; ++k) out[k] = 0;
+  }
+  s8_prepared_block(product, rows, row, count, panel_begin, panel_end);
+}
+
 inline void conv_s8_run(const ConvS8Args& args, int64_t row_begin, int64_t row_end, int64_t panel_begin,
                         int64_t panel_end, void* scratch) {
   const ConvShape& s = args.shape;
-  const Window& w = s.window;
-  const int64_t channels = s.in_channels / s.groups, outputs = s.out_channels / s.groups;
-  const int64_t panels = div_up(outputs, 16), depth = conv_s8_depth(s);
-  const int64_t image_size = volume(w.input, w.rank) * args.x_stride;
-  const S8Source source{.is_signed = args.x_signed, .zero = args.x_zero};
-  const S8Rows rows = s8_rows(depth, scratch);
-  const int64_t block = s8_block_rows(depth);
+  const int64_t panels = div_up(s.out_channels / s.groups, 16);
   if (panels == 0) return;
+  const bool direct = !kS8Centred && !args.x_signed && s.in_channels / s.groups % kS8Group == 0 &&
+                      args.w_signed && args.w_zero == nullptr;
+  const int64_t step = direct ? kS8DirectRows : s8_block_rows(conv_s8_depth(s));
   for (int64_t g = panel_begin / panels; g < s.groups && g * panels < panel_end; ++g) {
-    const int32_t* w_zero = args.w_zero;
-    if (w_zero != nullptr && args.w_zero_per_channel) w_zero += g * outputs;
-    const GemmS8Args product{.m = 0,
-                             .n = outputs,
-                             .k = depth,
-                             .b = args.weights + g * conv_s8_group_size(s),
-                             .b_signed = args.w_signed,
-                             .b_zero = w_zero,
-                             .b_zero_per_column = args.w_zero_per_channel,
-                             .c = args.y + g * outputs,
-                             .ldc = args.y_stride};
-    for (int64_t row = row_begin; row < row_end; row += block) {
-      const int64_t count = min_of(block, row_end - row);
-      PixelCursor pixel = pixel_at(w, row);
-      for (int64_t i = 0; i < count; ++i, advance(w, pixel)) {
-        const uint8_t* image = static_cast<const uint8_t*>(args.x) + pixel.image * image_size + g * channels;
-        S8Value* out = rows.values + i * rows.stride;
-        rows.sums[i] = conv_s8_gather(w, pixel, image, args.x_stride, channels, source, out);
-        rows.zeros[i] = source.value_zero();
-        for (int64_t k = depth; k < rows.stride; ++k) out[k] = 0;
-      }
-      s8_block(product, rows, row, count, max_of(panel_begin - g * panels, 0),
-               min_of(panel_end - g * panels, panels));
+    S8Requantize bytes;
+    const GemmS8Args product = conv_s8_product(args, g, bytes);
+    const int64_t first = max_of(panel_begin - g * panels, 0), last = min_of(panel_end - g * panels, panels);
+    for (int64_t row = row_begin; row < row_end; row += step) {
+      const auto block = direct ? conv_s8_direct : conv_s8_gathered;
+      block(args, product, g, row, min_of(step, row_end - row), first, last, scratch);
     }
   }
 }
@@ -107,6 +177,7 @@ constexpr ConvS8Kernels kConvS8Kernels = {
     .pack = conv_s8_pack,
     .scratch_bytes = conv_s8_scratch_bytes,
     .run = conv_s8_run,
+    .run_depthwise = s8_depthwise_run,
 };
 
 }  // namespace

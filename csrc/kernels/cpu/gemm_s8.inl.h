@@ -88,10 +88,23 @@ inline void s8_fill(int64_t count, S8Source source, S8Value* out) {
   for (int64_t k = 0; k < count; ++k) out[k] = static_cast<S8Value>(source.value_zero());
 }
 
+// Sums of 16 columns as bytes.
+struct S8Rounding {
+  F32 least, most;
+  I32 zero;
+  explicit S8Rounding(const S8Requantize& to)
+      : least(splat(static_cast<float>(to.low - to.zero))),
+        most(splat(static_cast<float>(to.high - to.zero))),
+        zero(splat_i32(to.zero)) {}
+  I32 operator()(I32 sum, F32 multiplier) const {
+    return to_i32(lesser(greater(to_f32(sum) * multiplier, least), most)) + zero;
+  }
+};
+
 struct S8Tile {
-  const S8Value* a;  // rows a_stride apart
-  int64_t a_stride;
-  int64_t groups;
+  // Row r of segment s starts at a[s * R + r]; k is the segments one after another.
+  const S8Value* const* a;
+  int64_t segments, segment_groups;
   const int8_t* b;
   int64_t panel_bytes;
   const uint32_t* a_sums;
@@ -99,8 +112,51 @@ struct S8Tile {
   const int32_t* b_zeros;  // of the stored values, per column, 16 per panel; null: all 0
   int32_t* c;
   int64_t ldc;
-  int columns;  // of the last panel
+  int columns;                // of the last panel
+  const S8Requantize* bytes;  // null: sums are stored
+  int64_t column;             // the first
+  uint8_t* y;
 };
+
+template <int R, int P>
+inline void s8_store_sums(const S8Tile& t, const I32 (&acc)[R][P]) {
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) {
+      int32_t* out = t.c + r * t.ldc + 16 * p;
+      if (p + 1 < P || t.columns == 16) {
+        store_i32(out, acc[r][p]);
+      } else {
+        store_n_i32(out, acc[r][p], t.columns);
+      }
+    }
+  }
+}
+
+template <int R, int P>
+inline void s8_store_bytes(const S8Tile& t, const I32 (&acc)[R][P]) {
+  const S8Requantize& to = *t.bytes;
+  const S8Rounding round(to);
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p) {
+    const bool whole = p + 1 < P || t.columns == 16;
+    const int64_t column = t.column + 16 * p;
+    const auto get = [&](const float* at) { return whole ? load(at) : load_n(at, t.columns); };
+    const F32 multiplier = get(to.multiplier + column);
+    const I32 bias =
+        to.bias != nullptr ? as_i32(get(reinterpret_cast<const float*>(to.bias) + column)) : splat_i32(0);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const I32 y = round(acc[r][p] + bias, multiplier);
+      if (whole) {
+        store_bytes(t.y + r * to.ldy + 16 * p, y);
+      } else {
+        store_bytes_n(t.y + r * to.ldy + 16 * p, y, t.columns);
+      }
+    }
+  }
+}
 
 template <int R, int P>
 void s8_tile(const S8Tile& t) {
@@ -110,20 +166,23 @@ void s8_tile(const S8Tile& t) {
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) acc[r][p] = splat_i32(0);
   }
-  const S8Value* a[R];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) a[r] = t.a + r * t.a_stride;
   const int8_t* b = t.b;
-  const int64_t panel_bytes = t.panel_bytes;
-  for (int64_t g = 0; g < t.groups; ++g, b += 16 * kS8Group) {
-    S8Group row[P];
+  const int64_t panel_bytes = t.panel_bytes, groups = t.segment_groups;
+  const S8Value* const* table = t.a;
+  for (int64_t s = 0; s < t.segments; ++s, table += R) {
+    const S8Value* a[R];
 #pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) row[p] = load_s8_group(b + p * panel_bytes);
+    for (int r = 0; r < R; ++r) a[r] = table[r];
+    for (int64_t g = 0; g < groups; ++g, b += 16 * kS8Group) {
+      S8Group row[P];
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const auto v = splat_s8_group(a[r] + g * kS8Group);
+      for (int p = 0; p < P; ++p) row[p] = load_s8_group(b + p * panel_bytes);
 #pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) acc[r][p] = add_dot_s8(acc[r][p], v, row[p]);
+      for (int r = 0; r < R; ++r) {
+        const auto v = splat_s8_group(a[r] + g * kS8Group);
+#pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) acc[r][p] = add_dot_s8(acc[r][p], v, row[p]);
+      }
     }
   }
   if constexpr (!kS8Centred) {
@@ -144,17 +203,10 @@ void s8_tile(const S8Tile& t) {
       }
     }
   }
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) {
-      int32_t* out = t.c + r * t.ldc + 16 * p;
-      if (p + 1 < P || t.columns == 16) {
-        store_i32(out, acc[r][p]);
-      } else {
-        store_n_i32(out, acc[r][p], t.columns);
-      }
-    }
+  if (t.bytes != nullptr) {
+    s8_store_bytes(t, acc);
+  } else {
+    s8_store_sums(t, acc);
   }
 }
 
@@ -186,9 +238,18 @@ inline void prefetch_lines(const void* panel, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) __builtin_prefetch(static_cast<const char*>(panel) + i * 64, 0, 2);
 }
 
-// Rows [row, row + count) of C from prepared rows.
-inline void s8_block(const GemmS8Args& args, const S8Rows& rows, int64_t row, int64_t count,
-                     int64_t panel_begin, int64_t panel_end) {
+// Rows of A as the tiles see them.
+struct S8Block {
+  int64_t segments, segment_groups;
+  const uint32_t* sums;
+  const int32_t* zeros;
+};
+
+// Rows [row, row + count) of C. `tile_rows(height, first)` returns the pointers of the tile that begins
+// `first` rows into them.
+template <class TileRows>
+void s8_block(const GemmS8Args& args, const S8Block& rows, int64_t row, int64_t count, int64_t panel_begin,
+              int64_t panel_end, TileRows tile_rows) {
   const RowSplit split(count);
   if (split.tiles == 0) return;
   const int64_t panel_bytes = s8_panel_bytes(args.k);
@@ -205,21 +266,38 @@ inline void s8_block(const GemmS8Args& args, const S8Rows& rows, int64_t row, in
     const int8_t* b = args.b + panel * panel_bytes;
     const int8_t* next = share > 0 && panel + panels < panel_end ? b + panels * panel_bytes : nullptr;
     for (int64_t i = 0; i < split.tiles; ++i) {
+      const int height = split.height(i);
       const int64_t first = split.first(i);
       if (next != nullptr) prefetch_lines(next, i * share, min_of((i + 1) * share, lines));
-      kS8Tiles.tiles[level][split.height(i) - 1]({.a = rows.values + first * rows.stride,
-                                                  .a_stride = rows.stride,
-                                                  .groups = rows.stride / kS8Group,
-                                                  .b = b,
-                                                  .panel_bytes = panel_bytes,
-                                                  .a_sums = rows.sums + first,
-                                                  .a_zeros = rows.zeros + first,
-                                                  .b_zeros = zeros.any ? zeros.values : nullptr,
-                                                  .c = args.c + (row + first) * args.ldc + column,
-                                                  .ldc = args.ldc,
-                                                  .columns = columns - 16 * (panels - 1)});
+      kS8Tiles.tiles[level][height - 1](
+          {.a = tile_rows(height, first),
+           .segments = rows.segments,
+           .segment_groups = rows.segment_groups,
+           .b = b,
+           .panel_bytes = panel_bytes,
+           .a_sums = rows.sums + first,
+           .a_zeros = rows.zeros + first,
+           .b_zeros = zeros.any ? zeros.values : nullptr,
+           .c = args.bytes != nullptr ? nullptr : args.c + (row + first) * args.ldc + column,
+           .ldc = args.ldc,
+           .columns = columns - 16 * (panels - 1),
+           .bytes = args.bytes,
+           .column = column,
+           .y = args.bytes != nullptr ? args.bytes->y + (row + first) * args.bytes->ldy + column : nullptr});
     }
   }
+}
+
+// The same from prepared rows.
+inline void s8_prepared_block(const GemmS8Args& args, const S8Rows& rows, int64_t row, int64_t count,
+                              int64_t panel_begin, int64_t panel_end) {
+  const S8Value* table[kMaxTileRows];
+  const S8Block block{
+      .segments = 1, .segment_groups = rows.stride / kS8Group, .sums = rows.sums, .zeros = rows.zeros};
+  s8_block(args, block, row, count, panel_begin, panel_end, [&](int height, int64_t first) {
+    for (int r = 0; r < height; ++r) table[r] = rows.values + (first + r) * rows.stride;
+    return table;
+  });
 }
 
 inline void gemm_s8_run(const GemmS8Args& args, int64_t row_begin, int64_t row_end, int64_t panel_begin,
@@ -237,7 +315,7 @@ inline void gemm_s8_run(const GemmS8Args& args, int64_t row_begin, int64_t row_e
       rows.zeros[i] = source.value_zero();
       for (int64_t k = args.k; k < rows.stride; ++k) out[k] = 0;
     }
-    s8_block(args, rows, row, count, panel_begin, panel_end);
+    s8_prepared_block(args, rows, row, count, panel_begin, panel_end);
   }
 }
 

@@ -114,6 +114,45 @@ inline void pool_run(const PoolArgs& args, int64_t row_begin, int64_t row_end, v
   }
 }
 
+// The greatest of n <= 64 channels at each of the taps. A loop over bytes that the compiler vectorises.
+template <class T, class Count>
+void greatest_bytes(const T* const* pixels, int64_t taps, int64_t c, Count n, T* y) {
+  T most[64];
+  for (int i = 0; i < n; ++i) most[i] = pixels[0][c + i];
+  for (int64_t t = 1; t < taps; ++t) {
+    const T* x = pixels[t] + c;
+    for (int i = 0; i < n; ++i) most[i] = x[i] > most[i] ? x[i] : most[i];
+  }
+  for (int i = 0; i < n; ++i) y[c + i] = most[i];
+}
+
+template <class T>
+void max_bytes_as(const MaxBytesArgs& args, T lowest, int64_t row_begin, int64_t row_end, void* scratch) {
+  const Window& w = args.window;
+  const int64_t image_size = volume(w.input, w.rank) * args.channels;
+  auto** pixels = static_cast<const T**>(scratch);
+  PixelCursor pixel = pixel_at(w, row_begin);
+  for (int64_t row = row_begin; row < row_end; ++row, advance(w, pixel)) {
+    const T* image = reinterpret_cast<const T*>(args.x) + pixel.image * image_size;
+    T* y = reinterpret_cast<T*>(args.y) + row * args.channels;
+    int64_t taps = 0;
+    for_each_pixel(w, pixel, [&](int64_t i) { pixels[taps++] = image + i * args.channels; });
+    int64_t c = 0;
+    for (; taps == 0 && c < args.channels; ++c) y[c] = lowest;
+    for (; c + 64 <= args.channels; c += 64)
+      greatest_bytes(pixels, taps, c, std::integral_constant<int, 64>(), y);
+    for (; c + 16 <= args.channels; c += 16)
+      greatest_bytes(pixels, taps, c, std::integral_constant<int, 16>(), y);
+    if (c < args.channels) greatest_bytes(pixels, taps, c, static_cast<int>(args.channels - c), y);
+  }
+}
+
+inline void pool_max_bytes(const MaxBytesArgs& args, int64_t row_begin, int64_t row_end, void* scratch) {
+  if (row_begin >= row_end) return;
+  if (args.is_signed) return max_bytes_as<int8_t>(args, -128, row_begin, row_end, scratch);
+  max_bytes_as<uint8_t>(args, 0, row_begin, row_end, scratch);
+}
+
 inline void pool_max_indices(const PoolArgs& args, int64_t row_begin, int64_t row_end, int64_t* indices,
                              void* scratch) {
   if (row_begin >= row_end) return;
@@ -171,6 +210,7 @@ inline void pool_global_average(const GlobalAverageArgs& args, int64_t channel_b
 constexpr PoolKernels kPoolKernels = {
     .scratch_bytes = pool_scratch_bytes,
     .run = pool_run,
+    .max_bytes = pool_max_bytes,
     .max_indices = pool_max_indices,
     .global_average = pool_global_average,
 };

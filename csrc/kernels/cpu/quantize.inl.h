@@ -1,6 +1,7 @@
 // Body of kernels/quantize.h: plain loops that the compiler vectorises.
 #pragma once
 
+#include "kernels/cpu/runs.inl.h"
 #include "kernels/cpu/simd/vec.h"
 #include "kernels/quantize.h"
 
@@ -98,6 +99,32 @@ void dequantize_run(DType from, const void* x, const float* s, int s_step, const
   }
 }
 
+template <bool kSigned>
+void add_bytes_as(const ByteTerm& a, const ByteTerm& b, int32_t y_zero, uint8_t* y, int64_t n) {
+  const int32_t low = kSigned ? -128 : 0;
+  const F32 least = splat(static_cast<float>(low - y_zero)),
+            most = splat(static_cast<float>(low + 255 - y_zero));
+  const F32 fa = splat(a.factor), fb = splat(b.factor);
+  const I32 za = splat_i32(a.zero), zb = splat_i32(b.zero), zy = splat_i32(y_zero);
+  each_vector(n, [&](int64_t i, int count) {
+    const bool whole = count == 16;
+    const I32 p = whole ? load_bytes<kSigned>(a.x + i) : load_bytes_n<kSigned>(a.x + i, count);
+    const I32 q = whole ? load_bytes<kSigned>(b.x + i) : load_bytes_n<kSigned>(b.x + i, count);
+    const F32 v = to_f32(p - za) * fa + to_f32(q - zb) * fb;
+    const I32 r = to_i32(lesser(greater(v, least), most)) + zy;
+    if (whole) {
+      store_bytes(y + i, r);
+    } else {
+      store_bytes_n(y + i, r, count);
+    }
+  });
+}
+
+void add_bytes(const ByteTerm& a, const ByteTerm& b, int32_t y_zero, bool is_signed, uint8_t* y, int64_t n) {
+  if (is_signed) return add_bytes_as<true>(a, b, y_zero, y, n);
+  add_bytes_as<false>(a, b, y_zero, y, n);
+}
+
 void range_with_zero(const float* x, int64_t n, float* low, float* high) {
   F32 least = zero_f32(), most = zero_f32();
   int64_t i = 0;
@@ -115,8 +142,10 @@ void range_with_zero(const float* x, int64_t n, float* low, float* high) {
   *high = reduce_max(most);
 }
 
-constexpr QuantizeKernels kQuantize = {
-    .quantize = quantize_run, .dequantize = dequantize_run, .range_with_zero = range_with_zero};
+constexpr QuantizeKernels kQuantize = {.quantize = quantize_run,
+                                       .dequantize = dequantize_run,
+                                       .add_bytes = add_bytes,
+                                       .range_with_zero = range_with_zero};
 
 }  // namespace
 }  // namespace pyinfer

@@ -111,12 +111,13 @@ inline int64_t last_axis_begin(const Window& w, const PixelCursor& p) {
 }
 
 // Writes where each tap of a window finds its pixel, `step` entries apart: in the image, or at `zeros`.
-inline void gather_taps(const Window& w, const PixelCursor& p, const float* image, int64_t pixel_stride,
-                        const float* zeros, const float** out, int64_t step) {
+template <class T>
+void gather_taps(const Window& w, const PixelCursor& p, const T* image, int64_t pixel_stride, const T* zeros,
+                 const T** out, int64_t step) {
   const int last = w.rank - 1;
   const int64_t begin = last_axis_begin(w, p), width = w.input[last], dilation = w.dilation[last];
   for_each_input_row(w, p, [&](int64_t row) {
-    const float* pixels = image + row * width * pixel_stride;
+    const T* pixels = image + row * width * pixel_stride;
     for (int64_t k = 0, i = begin; k < w.kernel[last]; ++k, i += dilation, out += step) {
       *out = row >= 0 && i >= 0 && i < width ? pixels + i * pixel_stride : zeros;
     }

@@ -36,6 +36,7 @@
 //   kAccumulators                F32 values that fit in registers beside the operands of a tile of one panel
 //   kWideAccumulators            F32 values that fit beside the operands of a tile of several panels
 //   transpose_16x16              I32 *    store_n_i32
+//   load_bytes<is signed> store_bytes     16 bytes as I32; its low bytes. Their _n forms follow below
 //   S8Value S8Group kS8Group kS8Centred load_s8_group splat_s8_group add_dot_s8     see cpu/gemm_s8.inl.h
 //                                what splat_s8_group returns is whatever add_dot_s8 takes for A
 //   kS8WideAccumulators          I32 values, likewise
@@ -56,6 +57,18 @@ namespace {
 
 inline F32 load_n(const float* p, int n, F32 rest) {
   return select(first_lanes(n), load_n(p, n), rest);
+}
+
+inline void store_bytes_n(uint8_t* p, I32 v, int n) {
+  uint8_t buffer[16];
+  store_bytes(buffer, v);
+  for (int i = 0; i < n; ++i) p[i] = buffer[i];
+}
+template <bool kSigned>
+inline I32 load_bytes_n(const uint8_t* p, int n) {
+  uint8_t buffer[16] = {};
+  for (int i = 0; i < n; ++i) buffer[i] = p[i];
+  return load_bytes<kSigned>(buffer);
 }
 
 #define PYINFER_HALF_TAIL(T, suffix)                          \

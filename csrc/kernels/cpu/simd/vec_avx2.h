@@ -433,6 +433,20 @@ inline void store_n_i32(int32_t* p, I32 v, int n) {
   store_n(reinterpret_cast<float*>(p), as_f32(v), n);
 }
 
+template <bool kSigned>
+inline I32 load_bytes(const uint8_t* p) {
+  const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), h = _mm_srli_si128(b, 8);
+  if constexpr (kSigned) return {_mm256_cvtepi8_epi32(b), _mm256_cvtepi8_epi32(h)};
+  return {_mm256_cvtepu8_epi32(b), _mm256_cvtepu8_epi32(h)};
+}
+inline void store_bytes(uint8_t* p, I32 v) {
+  const __m256i low = _mm256_set1_epi32(0xff);
+  const __m256i pairs = _mm256_packus_epi32(_mm256_and_si256(v.lo, low), _mm256_and_si256(v.hi, low));
+  const __m256i words = _mm256_permute4x64_epi64(pairs, 0xd8);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
+
 // 8-bit products: B's 16 columns by 2 k, widened to int16; A's 2 values of k, less the zero point, in int16.
 using S8Value = int16_t;
 constexpr int kS8WideAccumulators = 4;

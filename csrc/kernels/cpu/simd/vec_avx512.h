@@ -379,6 +379,15 @@ inline void store_n_i32(int32_t* p, I32 a, int n) {
   _mm512_mask_storeu_epi32(p, first_lanes(n).m, a.v);
 }
 
+template <bool kSigned>
+inline I32 load_bytes(const uint8_t* p) {
+  const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {kSigned ? _mm512_cvtepi8_epi32(b) : _mm512_cvtepu8_epi32(b)};
+}
+inline void store_bytes(uint8_t* p, I32 v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v.v));
+}
+
 // 8-bit products: B's 16 columns by 4 k as stored, A's 4 values of k in uint8.
 using S8Value = uint8_t;
 constexpr int kS8WideAccumulators = 24;

@@ -413,6 +413,16 @@ inline void store_n_i32(int32_t* p, I32 v, int n) {
   for (int i = 0; i < n; ++i) p[i] = get(v, i);
 }
 
+template <bool kSigned>
+inline I32 load_bytes(const uint8_t* p) {
+  int32_t values[16];
+  for (int i = 0; i < 16; ++i) values[i] = kSigned ? static_cast<int8_t>(p[i]) : p[i];
+  return load_i32(values);
+}
+inline void store_bytes(uint8_t* p, I32 v) {
+  for (int i = 0; i < 16; ++i) p[i] = static_cast<uint8_t>(get(v, i));
+}
+
 // 8-bit products: B's 16 columns of one k; A's value, less the zero point.
 using S8Value = int16_t;
 constexpr int kS8WideAccumulators = 2;

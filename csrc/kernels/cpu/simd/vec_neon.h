@@ -396,6 +396,25 @@ inline void transpose_16x16(const float* src, int64_t src_stride, float* dst, in
   }
 }
 
+template <bool kSigned>
+inline I32 load_bytes(const uint8_t* p) {
+  const uint8x16_t b = vld1q_u8(p);
+  int16x8_t lo, hi;
+  if constexpr (kSigned) {
+    lo = vmovl_s8(vget_low_s8(vreinterpretq_s8_u8(b)));
+    hi = vmovl_high_s8(vreinterpretq_s8_u8(b));
+  } else {
+    lo = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(b)));
+    hi = vreinterpretq_s16_u16(vmovl_high_u8(b));
+  }
+  return {{vmovl_s16(vget_low_s16(lo)), vmovl_high_s16(lo), vmovl_s16(vget_low_s16(hi)), vmovl_high_s16(hi)}};
+}
+inline void store_bytes(uint8_t* p, I32 v) {
+  const int16x8_t lo = vcombine_s16(vmovn_s32(v.q[0]), vmovn_s32(v.q[1]));
+  const int16x8_t hi = vcombine_s16(vmovn_s32(v.q[2]), vmovn_s32(v.q[3]));
+  vst1q_u8(p, vreinterpretq_u8_s8(vcombine_s8(vmovn_s16(lo), vmovn_s16(hi))));
+}
+
 // 8-bit products, for every AArch64 (dot products of bytes came later): B's 16 columns of one k, widened to
 // int16; A's value, less the zero point, in int16.
 using S8Value = int16_t;

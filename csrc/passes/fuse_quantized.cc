@@ -1,0 +1,287 @@
+// What stands between DequantizeLinear and QuantizeLinear becomes an operator on the integers themselves:
+//   Q(clip(Conv(D(x), D(w), D(b)))) = QLinearConv(x, w, b)      Q(Gemm(D(x), D(w), D(b))) = QGemm(x, w, b)
+//   Q(D(a) + D(b)) = QLinearAdd(a, b)                           Q(f(D(x))) = f(x), where f moves elements or
+//                                                               takes the greatest, and both grids are one
+// with D(q) = (q - zero) scale. Sums of integers are exact, and are rounded once, to the grid of the output.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "passes/match.h"
+#include "passes/pass.h"
+
+namespace pyinfer {
+namespace {
+
+// An 8-bit value and where its grid stands.
+struct Quantized {
+  ValueId q = kNoValue, scale = kNoValue, zero = kNoValue;
+};
+
+bool is_byte(DType t) {
+  return t == DType::kInt8 || t == DType::kUInt8;
+}
+
+class Fusion {
+ public:
+  explicit Fusion(GraphEdit& edit) : edit_(edit) {}
+
+  void run() {
+    for (NodeId n = 0; n < edit_.num_nodes(); ++n) {
+      if (edit_.removed(n)) continue;
+      if (is_op(edit_.node(n), "QuantizeLinear"))
+        onto_grid(n);
+      else if (is_op(edit_.node(n), "Gemm"))
+        gemm(n, kNoNode);
+    }
+    edit_.remove_unused();
+  }
+
+ private:
+  const Tensor& constant(ValueId id) const { return edit_.graph().value(id).constant; }
+
+  // The grid of a DequantizeLinear or QuantizeLinear: constants, a scale for each of `count` slices along
+  // `axis` or one for all. A zero point that is absent becomes a constant.
+  std::optional<Quantized> grid_of(NodeId n, DType dtype, int64_t count, int64_t axis) {
+    const Node& node = edit_.node(n);
+    if (node.attributes.contains("block_size")) {
+      const auto* block = attribute<int64_t>(node, "block_size");
+      if (*block != 0) return std::nullopt;
+    }
+    const Tensor* scale = constant_input(edit_, node, 1);
+    if (scale == nullptr || scale->dtype() != DType::kFloat32 || scale->shape().rank() > 1)
+      return std::nullopt;
+    const auto* along = attribute<int64_t>(node, "axis");
+    const bool one = scale->count() == 1;
+    if (!one && (scale->count() != count || (along ? *along : 1) != axis)) return std::nullopt;
+    Quantized g{.scale = node.inputs[1]};
+    if (has_input(node, 2)) {
+      const Tensor* zero = constant_input(edit_, node, 2);
+      if (zero == nullptr || zero->dtype() != dtype || zero->count() != scale->count()) return std::nullopt;
+      g.zero = node.inputs[2];
+    } else {
+      Tensor zeros(dtype, scale->shape());
+      std::fill_n(zeros.as<char>(), zeros.bytes(), char{0});
+      g.zero = edit_.add_constant(zeros);
+    }
+    return g;
+  }
+
+  // D(q) as q, of an activation: one grid.
+  std::optional<Quantized> dequantized(ValueId id) {
+    const NodeId n = edit_.producer(id);
+    if (n == kNoNode || !is_op(edit_.node(n), "DequantizeLinear")) return std::nullopt;
+    const Tensor* zero = constant_input(edit_, edit_.node(n), 2);  // says the type
+    if (zero == nullptr || !is_byte(zero->dtype())) return std::nullopt;
+    auto g = grid_of(n, zero->dtype(), 1, 0);
+    if (g) g->q = edit_.node(n).inputs[0];
+    return g;
+  }
+
+  // Constant weights, a grid for each output channel, of which there are shape[axis].
+  std::optional<Quantized> weights(ValueId id, int64_t axis) {
+    const NodeId n = edit_.producer(id);
+    if (n == kNoNode || !is_op(edit_.node(n), "DequantizeLinear")) return std::nullopt;
+    const Tensor* q = constant_input(edit_, edit_.node(n), 0);
+    if (q == nullptr || !is_byte(q->dtype()) || q->shape().rank() <= axis) return std::nullopt;
+    auto g = grid_of(n, q->dtype(), q->shape()[static_cast<int>(axis)], axis);
+    if (g) g->q = edit_.node(n).inputs[0];
+    return g;
+  }
+
+  // A bias on the grid of the sums, of scale x w and zero point 0: kNoValue where there is none, nothing
+  // where it cannot be had.
+  std::optional<ValueId> bias(const Node& node, const Quantized& x, const Quantized& w, int64_t count) {
+    if (!has_input(node, 2)) return kNoValue;
+    std::vector<double> values;
+    if (const Tensor* c = constant_input(edit_, node, 2)) {
+      if (c->dtype() != DType::kFloat32) return std::nullopt;
+      values.assign(c->as<float>(), c->as<float>() + c->count());
+    } else {
+      const NodeId d = edit_.producer(node.inputs[2]);
+      if (d == kNoNode || !is_op(edit_.node(d), "DequantizeLinear")) return std::nullopt;
+      const Tensor* q = constant_input(edit_, edit_.node(d), 0);
+      if (q == nullptr || q->dtype() != DType::kInt32) return std::nullopt;
+      const auto g = grid_of(d, DType::kInt32, q->count(), 0);
+      if (!g) return std::nullopt;
+      const Tensor &s = constant(g->scale), &z = constant(g->zero);
+      for (int64_t i = 0; i < q->count(); ++i) {
+        const int64_t at = s.count() == 1 ? 0 : i;
+        values.push_back((static_cast<double>(q->as<int32_t>()[i]) - z.as<int32_t>()[at]) *
+                         static_cast<double>(s.as<float>()[at]));
+      }
+    }
+    if (static_cast<int64_t>(values.size()) != count) return std::nullopt;
+    const Tensor &xs = constant(x.scale), &ws = constant(w.scale);
+    Tensor out(DType::kInt32, Shape{count});
+    for (int64_t i = 0; i < count; ++i) {
+      const double unit = static_cast<double>(xs.as<float>()[0]) *
+                          static_cast<double>(ws.as<float>()[ws.count() == 1 ? 0 : i]);
+      const double v = std::nearbyint(values[static_cast<size_t>(i)] / unit);
+      if (!(std::fabs(v) <= INT32_MAX)) return std::nullopt;
+      out.as<int32_t>()[i] = static_cast<int32_t>(v);
+    }
+    return edit_.add_constant(out);
+  }
+
+  // The grid of a QuantizeLinear, and what a Relu or Clip before it leaves of its range.
+  struct Target {
+    Quantized grid;
+    DType dtype;
+    int64_t low, high;
+    bool whole() const { return high - low == 255; }
+  };
+  std::optional<Target> target(NodeId q) {
+    const Node& node = edit_.node(q);
+    const Tensor* zero = constant_input(edit_, node, 2);
+    if (has_input(node, 2) && zero == nullptr) return std::nullopt;
+    Target t{.grid = {}, .dtype = zero ? zero->dtype() : DType::kUInt8, .low = 0, .high = 255};
+    if (!is_byte(t.dtype) || (zero == nullptr && node.attributes.contains("output_dtype")))
+      return std::nullopt;
+    const auto g = grid_of(q, t.dtype, 1, 0);
+    if (!g) return std::nullopt;
+    t.grid = *g;
+    if (t.dtype == DType::kInt8) t.low = -128, t.high = 127;
+    return t;
+  }
+  int64_t quantize(const Target& t, double x) const {
+    const Tensor& z = constant(t.grid.zero);
+    const int64_t zero = t.dtype == DType::kInt8 ? z.as<int8_t>()[0] : z.as<uint8_t>()[0];
+    const double v = std::nearbyint(x / static_cast<double>(constant(t.grid.scale).as<float>()[0]));
+    return static_cast<int64_t>(std::fmin(std::fmax(v + static_cast<double>(zero), -1000.0), 1000.0));
+  }
+  // Takes the bounds of an activation that only this chain reads into the target; the value before it.
+  ValueId without_clip(ValueId id, Target& t) {
+    const NodeId n = edit_.producer(id);
+    if (n == kNoNode || edit_.only_reader(id) == kNoNode) return id;
+    ClipBounds bounds{0.0f, INFINITY};
+    if (is_op(edit_.node(n), "Clip")) {
+      const auto b = clip_bounds(edit_, edit_.node(n));
+      if (!b || !(b->low <= b->high)) return id;
+      bounds = *b;
+    } else if (!is_op(edit_.node(n), "Relu")) {
+      return id;
+    }
+    const int64_t low = t.low, high = t.high;
+    t.low = std::clamp(quantize(t, static_cast<double>(bounds.low)), low, high);
+    t.high = std::clamp(quantize(t, static_cast<double>(bounds.high)), low, high);
+    return edit_.node(n).inputs[0];
+  }
+
+  void onto_grid(NodeId q) {
+    auto t = target(q);
+    if (!t) return;
+    if (moves(q, *t)) return;
+    const ValueId y = without_clip(edit_.node(q).inputs[0], *t);
+    const NodeId n = edit_.producer(y);
+    if (n == kNoNode || edit_.only_reader(y) == kNoNode) return;
+    if (is_op(edit_.node(n), "Conv")) convolution(n, q, *t);
+    if (is_op(edit_.node(n), "Gemm") && t->whole()) gemm(n, q);
+    if (is_op(edit_.node(n), "Add") && t->whole()) add(n, q, *t);
+  }
+
+  // The QuantizeLinear becomes the whole: its place and its output stay.
+  void become(NodeId q, std::string_view domain, std::string_view op_type, const std::vector<ValueId>& inputs,
+              NodeId attributes_of) {
+    Node& node = edit_.node(q);
+    node.domain = domain;
+    node.op_type = op_type;
+    node.version = 1;
+    node.name = edit_.node(attributes_of).name;
+    auto attributes = edit_.node(attributes_of).attributes;
+    node.attributes = std::move(attributes);
+    edit_.set_inputs(q, inputs);
+  }
+
+  void convolution(NodeId n, NodeId q, const Target& t) {
+    const Node& conv = edit_.node(n);
+    const auto x = dequantized(conv.inputs[0]);
+    const auto w = weights(conv.inputs[1], 0);
+    if (!x || !w) return;
+    const auto b = bias(conv, *x, *w, constant(w->q).shape()[0]);
+    if (!b) return;
+    const Quantized& y = t.grid;
+    std::vector<ValueId> inputs{x->q, x->scale, x->zero, w->q, w->scale, w->zero, y.scale, y.zero};
+    if (*b != kNoValue) inputs.push_back(*b);
+    become(q, "pyinfer", "QLinearConv", inputs, n);
+    if (t.whole()) return;
+    edit_.node(q).attributes["y_low"] = Attribute{t.low};
+    edit_.node(q).attributes["y_high"] = Attribute{t.high};
+  }
+
+  // With a QuantizeLinear after it, or without: then its output is float32.
+  void gemm(NodeId n, NodeId q) {
+    const Node& node = edit_.node(n);
+    const auto flag = [&](const char* name) {
+      const auto* v = attribute<int64_t>(node, name);
+      return v != nullptr && *v != 0;
+    };
+    const auto one = [&](const char* name) {
+      const auto* v = attribute<float>(node, name);
+      return v == nullptr || *v == 1.0f;
+    };
+    if (!one("alpha") || !one("beta")) return;
+    const int64_t axis = flag("transB") ? 0 : 1;
+    const auto a = dequantized(node.inputs[0]);
+    const auto b = weights(node.inputs[1], axis);
+    if (!a || !b) return;
+    const Shape& s = constant(b->q).shape();
+    const auto c = s.rank() == 2 ? bias(node, *a, *b, s[static_cast<int>(axis)]) : std::nullopt;
+    if (!c) return;
+    std::vector<ValueId> inputs{a->q, a->scale, a->zero, b->q, b->scale, b->zero, *c};
+    if (q != kNoNode) {
+      const auto t = target(q);
+      inputs.insert(inputs.end(), {t->grid.scale, t->grid.zero});
+    } else if (*c == kNoValue) {
+      inputs.pop_back();
+    }
+    become(q != kNoNode ? q : n, "com.microsoft", "QGemm", inputs, n);
+    edit_.node(q != kNoNode ? q : n).attributes.erase("beta");
+  }
+
+  void add(NodeId n, NodeId q, const Target& t) {
+    const Node& node = edit_.node(n);
+    if (node.inputs.size() != 2) return;
+    const auto a = dequantized(node.inputs[0]), b = dequantized(node.inputs[1]);
+    if (!a || !b) return;
+    if (constant(a->zero).dtype() != t.dtype || constant(b->zero).dtype() != t.dtype) return;
+    const Quantized& y = t.grid;
+    become(q, "com.microsoft", "QLinearAdd",
+           {a->q, a->scale, a->zero, b->q, b->scale, b->zero, y.scale, y.zero}, n);
+  }
+
+  bool same(ValueId a, ValueId b) const {
+    const Tensor &x = constant(a), &y = constant(b);
+    return x.dtype() == y.dtype() && x.count() == 1 && y.count() == 1 &&
+           std::memcmp(x.view().data, y.view().data, x.bytes()) == 0;
+  }
+
+  // Q(f(D(x))) where f keeps the values: the node itself reads x.
+  bool moves(NodeId q, const Target& t) {
+    static constexpr std::string_view kMoves[] = {"MaxPool", "Reshape",   "Transpose", "Flatten",
+                                                  "Squeeze", "Unsqueeze", "Slice",     "Identity"};
+    const ValueId y = edit_.node(q).inputs[0];
+    const NodeId n = edit_.producer(y);
+    if (n == kNoNode || edit_.only_reader(y) == kNoNode || !edit_.node(n).domain.empty() ||
+        std::ranges::find(kMoves, edit_.node(n).op_type) == std::end(kMoves) ||
+        edit_.node(n).outputs.size() != 1)
+      return false;
+    const auto x = dequantized(edit_.node(n).inputs[0]);
+    if (!x || !same(x->scale, t.grid.scale) || !same(x->zero, t.grid.zero)) return false;
+    edit_.set_input(n, 0, x->q);
+    const ValueId out = edit_.node(q).outputs[0];
+    edit_.remove_node(q);
+    edit_.set_output(n, 0, out);
+    return true;
+  }
+
+  GraphEdit& edit_;
+};
+
+}  // namespace
+
+void fuse_quantized(GraphEdit& edit, const PassContext&) {
+  Fusion(edit).run();
+}
+
+}  // namespace pyinfer

@@ -47,6 +47,11 @@ RowOperand row_operand(const Shape& x, const Shape& s, int axis) {
 // The elements of an operand for one row of x, in C.
 template <class C>
 void gather_row(const RowState& s, const RowOperand& operand, const TensorView& from, int64_t row, C* to) {
+  if (from.count() == 1) {
+    C value;
+    std::fill_n(to, s.n, *load_as(from.dtype, from.data, 0, 1, &value));
+    return;
+  }
   const auto element = [&](int64_t i) {
     int64_t at = 0;
     for (int d = s.shape.rank() - 1; d >= 0; --d) {

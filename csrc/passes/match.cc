@@ -30,11 +30,11 @@ std::optional<Polynomial> polynomial(const GraphEdit& edit, ValueId id, ValueId 
   if (node == nullptr || depth == 0 || node->inputs.empty()) return std::nullopt;
   const auto of = [&](size_t i) { return polynomial(edit, node->inputs[i], x, rank, degree, depth - 1); };
   if (is_op(*node, "Pow") && node->inputs.size() == 2) {
-    const auto exponent = scalar_value(edit, node->inputs[1], rank);
-    if (exponent != 2.0 && exponent != 3.0) return std::nullopt;
+    const auto degrees = exponent(edit, *node, rank);
+    if (degrees != 2.0 && degrees != 3.0) return std::nullopt;
     const auto base = of(0);
     auto power = base;
-    for (int i = 1; i < *exponent && power; ++i) power = times(*power, *base, degree);
+    for (int i = 1; i < *degrees && power; ++i) power = times(*power, *base, degree);
     return power;
   }
   const bool add = is_op(*node, "Add"), sub = is_op(*node, "Sub"), mul = is_op(*node, "Mul"),
@@ -112,6 +112,32 @@ std::optional<double> scalar_value(const GraphEdit& edit, ValueId id, int64_t ra
     case DType::kFloat64: return *t.as<double>();
     default: return std::nullopt;
   }
+}
+
+std::optional<double> exponent(const GraphEdit& edit, const Node& pow, int64_t rank) {
+  const Tensor* t = constant_input(edit, pow, 1);
+  if (t == nullptr || t->count() != 1 || t->shape().rank() > rank) return std::nullopt;
+  const DType dtype = t->dtype();
+  if (dtype != DType::kInt64 && dtype != DType::kInt32) return scalar_value(edit, pow.inputs[1], rank);
+  return static_cast<double>(to_int64s(t->view())[0]);
+}
+
+std::optional<std::vector<int64_t>> constant_dims(const GraphEdit& edit, const Node& node, size_t i) {
+  const Tensor* t = constant_input(edit, node, i);
+  if (t == nullptr || t->count() > Shape::kMaxRank ||
+      (t->dtype() != DType::kInt64 && t->dtype() != DType::kInt32))
+    return std::nullopt;
+  return to_int64s(t->view());
+}
+
+bool is_closed(const GraphEdit& edit, const std::vector<NodeId>& nodes, ValueId result) {
+  const auto is_inside = [&](NodeId n) { return std::ranges::find(nodes, n) != nodes.end(); };
+  for (NodeId n : nodes)
+    for (ValueId id : edit.node(n).outputs)
+      if (id != result && id != kNoValue &&
+          (edit.is_output(id) || !std::ranges::all_of(edit.readers(id), is_inside)))
+        return false;
+  return true;
 }
 
 Factors factors(const GraphEdit& edit, ValueId id, int64_t rank, ValueId whole) {

@@ -57,6 +57,15 @@ const Node* producer_of(const GraphEdit& edit, ValueId id, std::string_view op_t
 // many, it changes no shape.
 std::optional<double> scalar_value(const GraphEdit& edit, ValueId id, int64_t rank);
 
+// The constant exponent of a Pow, of whatever type, when it changes no shape of `rank` dimensions.
+std::optional<double> exponent(const GraphEdit& edit, const Node& pow, int64_t rank);
+
+// Input i, when it is a constant of one integer for each of some dimensions; else nothing.
+std::optional<std::vector<int64_t>> constant_dims(const GraphEdit& edit, const Node& node, size_t i);
+
+// Whether these nodes alone read what they compute, but for `result`.
+bool is_closed(const GraphEdit& edit, const std::vector<NodeId>& nodes, ValueId result);
+
 // scale * values[0] * values[1] ...: a tree of products, in whatever order it was built, taken apart down to
 // `whole`.
 struct Factors {

@@ -28,6 +28,7 @@ void fuse_epilogue(GraphEdit& edit, const PassContext& ctx);
 void fuse_expand_depthwise(GraphEdit& edit, const PassContext& ctx);
 void fuse_gelu(GraphEdit& edit, const PassContext& ctx);
 void fuse_hard_swish(GraphEdit& edit, const PassContext& ctx);
+void fuse_layer_norm(GraphEdit& edit, const PassContext& ctx);
 void fuse_pointwise_pair(GraphEdit& edit, const PassContext& ctx);
 void fuse_quantized(GraphEdit& edit, const PassContext& ctx);
 void inline_if(GraphEdit& edit, const PassContext& ctx);

@@ -27,6 +27,7 @@ constexpr Pass kPasses[] = {
     {"fold_affine", fold_affine},
     {"fuse_gelu", fuse_gelu},
     {"fuse_hard_swish", fuse_hard_swish},
+    {"fuse_layer_norm", fuse_layer_norm},
     {"fuse_attention", fuse_attention},
     {"channels_last", channels_last},
     {"fuse_epilogue", fuse_epilogue},

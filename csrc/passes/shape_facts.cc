@@ -31,13 +31,7 @@ struct Rule {
   const DimTerms* in(size_t i) const { return has_input(node, i) ? facts.dims(node.inputs[i]) : nullptr; }
   const Tensor* constant(size_t i) const { return constant_input(edit, node, i); }
   // One number for each dimension, or fewer.
-  std::optional<std::vector<int64_t>> ints(size_t i) const {
-    const Tensor* t = constant(i);
-    if (t == nullptr || t->count() > Shape::kMaxRank ||
-        (t->dtype() != DType::kInt64 && t->dtype() != DType::kInt32))
-      return std::nullopt;
-    return to_int64s(t->view());
-  }
+  std::optional<std::vector<int64_t>> ints(size_t i) const { return constant_dims(edit, node, i); }
   int64_t attr(std::string_view name, int64_t otherwise) const {
     const auto* v = attribute<int64_t>(node, name);
     return v ? *v : otherwise;

@@ -8,20 +8,9 @@ import pytest
 from onnx import helper
 
 import pyinfer
-from pass_models import assert_agrees, model_of, operators
+from pass_models import assert_agrees, chain, model_of, operators
 
 X = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32) * 3
-
-
-def chain(text: str, constants: dict[str, object], shape: list[object] | None = None) -> onnx.ModelProto:
-    """`text` holds statements such as "a = Mul(x, h)"; the result is y."""
-    nodes = []
-    for statement in text.split(";"):
-        out, call = (s.strip() for s in statement.split(" = "))
-        op, inputs = call[:-1].split("(")
-        nodes.append(helper.make_node(op, [i.strip() for i in inputs.split(",")], [out]))
-    values = {k: np.asarray(v, np.float32) for k, v in constants.items()}
-    return model_of(nodes, {"x": shape or [3, 5]}, ["y"], values)
 
 
 ERF = {"h": 0.5, "r": 1.4142135, "i": 0.70710677, "one": 1}

@@ -19,7 +19,14 @@ def floats(*shape: int) -> np.ndarray:
 
 
 # Those that come after the passes tested here.
-LATER = ("fuse_gelu", "fuse_hard_swish", "fuse_attention", "channels_last", "fuse_epilogue")
+LATER = (
+    "fuse_gelu",
+    "fuse_hard_swish",
+    "fuse_layer_norm",
+    "fuse_attention",
+    "channels_last",
+    "fuse_epilogue",
+)
 
 
 def operators(model: onnx.ModelProto, *off: str) -> dict[str, int]:

@@ -201,14 +201,19 @@ class Pattern {
       if (id != kNoValue &&
           (!fits(id) || std::ranges::find(norm_.nodes, edit_.producer(id)) != norm_.nodes.end()))
         return false;
-    return is_closed(edit_, norm_.nodes, edit_.node(norm_.nodes[0]).outputs[0]);
+    return may_be_of_type(norm_.x) && is_closed(edit_, norm_.nodes, edit_.node(norm_.nodes[0]).outputs[0]);
+  }
+
+  // What mixes types is left for its operators to refuse.
+  bool may_be_of_type(ValueId id) const {
+    const ValueType& type = edit_.graph().value(id).type;
+    return !type.known() || type.dtype == norm_.dtype;
   }
 
   // Whether a scale or bias is one number, or is the same for all rows and leaves x its shape.
   bool fits(ValueId id) const {
     const DimTerms *x = facts_.dims(norm_.x), *s = facts_.dims(id);
-    const Tensor& constant = edit_.graph().value(id).constant;
-    if (s == nullptr || (!constant.empty() && constant.dtype() != norm_.dtype)) return false;
+    if (s == nullptr || !may_be_of_type(id)) return false;
     if (s->size() > (x ? x->size() : static_cast<size_t>(norm_.axes))) return false;
     for (size_t back = 1; back <= s->size(); ++back) {
       const DimTerm length = (*s)[s->size() - back];
@@ -221,21 +226,19 @@ class Pattern {
 
   // With the product and the sum that follow, where they are scale and bias.
   Norm extended() {
-    Norm norm = norm_;
-    for (std::string_view op_type : {"Mul", "Add"}) {
-      const bool mul = op_type == "Mul";
-      if (mul ? norm.scale != kNoValue || norm.bias != kNoValue : norm.bias != kNoValue || !norm.centered)
-        continue;
-      const ValueId y = edit_.node(norm.nodes[0]).outputs[0];
-      const NodeId next = edit_.only_reader(y);
-      if (next == kNoNode || !is_op(edit_.node(next), op_type)) continue;
-      const std::vector<ValueId>& inputs = edit_.node(next).inputs;
-      const ValueId other = inputs[inputs[0] == y ? 1 : 0];
-      if (!fits(other)) continue;
-      (mul ? norm.scale : norm.bias) = other;
-      norm.nodes.insert(norm.nodes.begin(), next);
-    }
-    return norm;
+    if (norm_.scale == kNoValue && norm_.bias == kNoValue) absorb("Mul", norm_.scale);
+    if (norm_.bias == kNoValue && norm_.centered) absorb("Add", norm_.bias);
+    return norm_;
+  }
+  void absorb(std::string_view op_type, ValueId& operand) {
+    const ValueId y = edit_.node(norm_.nodes[0]).outputs[0];
+    const NodeId next = edit_.only_reader(y);
+    if (next == kNoNode || !is_op(edit_.node(next), op_type)) return;
+    const std::vector<ValueId>& inputs = edit_.node(next).inputs;
+    const ValueId other = inputs[inputs[0] == y ? 1 : 0];
+    if (!fits(other)) return;
+    operand = other;
+    norm_.nodes.insert(norm_.nodes.begin(), next);
   }
 
   const GraphEdit& edit_;

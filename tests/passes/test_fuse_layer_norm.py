@@ -355,10 +355,31 @@ def test_scales_of_other_shapes_stay_outside(shape: tuple[int, ...]):
     assert_agrees(model, PASS, x)
 
 
-def test_a_scale_that_the_pattern_computes():
+@pytest.mark.parametrize("shape", [(3, 5), (1, 5), (5,)])
+def test_a_scale_that_the_pattern_computes(shape: tuple[int, ...]):
     for text in ("t = Mul(r, r)", "t = Mul(m, r)", "t = Mul(r, s)", "t = Mul(r, e)"):
-        untouched(ROOT + f"r = Reciprocal(s); {text}; y = Mul(d, t)")
-    untouched(ROOT + "r = Reciprocal(s); p = Mul(x, r); k = Mul(m, r); c = Sub(m, k); y = Add(p, c)")
+        untouched(ROOT + f"r = Reciprocal(s); {text}; y = Mul(d, t)", shape=shape)
+    text = "r = Reciprocal(s); p = Mul(x, r); k = Mul(m, r); c = Sub(m, k); y = Add(p, c)"
+    untouched(ROOT + text, shape=shape)
+
+
+def test_an_affine_map_by_the_rms_is_left_alone():
+    text = "m = ReduceMean(x, axes); r = Reciprocal(s); p = Mul(x, r); k = Mul(m, r); c = Sub(b, k); y = Add(p, c)"
+    untouched(SQUARES + "s = Sqrt(e);" + text, {"b": normal(5)})
+
+
+@pytest.mark.parametrize("off", [[], [PASS]])
+def test_mixed_types_are_refused(off: list[str]):
+    for form in (LAYER["torch"] + "y = Mul(n, w)", RMS["torch"] + "y = Mul(n, w)", SCALED["r w"]):
+        constants = {**CONSTANTS, "b": normal(5)}
+        wide = helper.make_tensor_value_info("w", TensorProto.DOUBLE, [5])
+        models = [chain(form, {**constants, "w": np.ones(5)}), chain(form, constants)]
+        models[1].graph.input.append(wide)
+        models.append(chain(form, {**constants, "w": normal(5)}))
+        models[2].graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+        for model in models:
+            with pytest.raises(pyinfer.PyInferError):
+                pyinfer.load(model, disable_passes=off)
 
 
 def test_x_as_its_own_scale():

@@ -2,7 +2,8 @@
 //   d / sqrt(mean d^2 + epsilon) * scale + bias, where d = x - mean x,  = LayerNormalization(x, scale, bias);
 //   x / sqrt(mean x^2 + epsilon) * scale                                = RMSNormalization(x, scale).
 // The scale may also stand on the dividend or on the reciprocal of the root. Keras takes the first for an
-// affine map of x: x r + (bias - r mean x), where r = scale / sqrt(mean d^2 + epsilon).
+// affine map of x: x r + (bias - r mean x), where r = scale / sqrt(mean d^2 + epsilon). Between the nodes,
+// torch casts to the type that values have anyway.
 #include <algorithm>
 
 #include "passes/match.h"
@@ -90,6 +91,15 @@ class Pattern {
     return sub != nullptr && mean(sub->inputs[1]) == sub->inputs[0] ? sub->inputs[0] : kNoValue;
   }
 
+  // v when id is v, cast to the type of the pattern. Where v turns out to be of that type, they are the same.
+  ValueId before_cast(ValueId id) {
+    return casts(producer_of(edit_, id, "Cast")) ? take(id, "Cast")->inputs[0] : kNoValue;
+  }
+  bool casts(const Node* node) const {
+    const auto* to = node && is_op(*node, "Cast") ? attribute<int64_t>(*node, "to") : nullptr;
+    return to != nullptr && *to == static_cast<int64_t>(norm_.dtype);
+  }
+
   // v when id = v^2.
   ValueId root_of(ValueId id) {
     if (const Node* mul = take(id, "Mul"))
@@ -116,7 +126,8 @@ class Pattern {
       // The attribute is float32.
       if (norm_.x == kNoValue || static_cast<double>(norm_.epsilon) != *epsilon) return false;
       ValueId x = kNoValue;
-      norm_.centered = attempt([&] { return (x = centered(norm_.x)) != kNoValue; });
+      norm_.centered = attempt([&] { return (x = centered(norm_.x)) != kNoValue; }) ||
+                       attempt([&] { return (x = centered(before_cast(norm_.x))) != kNoValue; });
       if (norm_.centered) norm_.x = x;
       return true;
     }
@@ -153,7 +164,13 @@ class Pattern {
     return maybe_scaled(id, [&](ValueId v) { return inverse(v); });
   }
   bool dividend(ValueId id) {
-    return maybe_scaled(id, [&](ValueId v) { return (norm_.centered ? centered(v) : v) == norm_.x; });
+    return maybe_scaled(id, [&](ValueId v) {
+      if (norm_.centered) return centered(v) == norm_.x;
+      if (v == norm_.x) return true;
+      if (!attempt([&] { return before_cast(norm_.x) == v; })) return false;
+      norm_.x = v;
+      return true;
+    });
   }
 
   // x r + shift
@@ -201,8 +218,9 @@ class Pattern {
       if (id != kNoValue &&
           (!fits(id) || std::ranges::find(norm_.nodes, edit_.producer(id)) != norm_.nodes.end()))
         return false;
-    return may_be_of_type(norm_.x) && is_closed(edit_, norm_.nodes, edit_.node(norm_.nodes[0]).outputs[0]);
+    return may_be_of_type(norm_.x) && is_closed(edit_, norm_.nodes, result());
   }
+  ValueId result() const { return edit_.node(norm_.nodes[0]).outputs[0]; }
 
   // What mixes types is left for its operators to refuse.
   bool may_be_of_type(ValueId id) const {
@@ -224,14 +242,21 @@ class Pattern {
     return true;
   }
 
-  // With the product and the sum that follow, where they are scale and bias.
+  // With the casts, the product and the sum that follow, where they change no type and are scale and bias.
   Norm extended() {
+    absorb_cast();
     if (norm_.scale == kNoValue && norm_.bias == kNoValue) absorb("Mul", norm_.scale);
+    absorb_cast();
     if (norm_.bias == kNoValue && norm_.centered) absorb("Add", norm_.bias);
+    absorb_cast();
     return norm_;
   }
+  void absorb_cast() {
+    const NodeId next = edit_.only_reader(result());
+    if (next != kNoNode && casts(&edit_.node(next))) norm_.nodes.insert(norm_.nodes.begin(), next);
+  }
   void absorb(std::string_view op_type, ValueId& operand) {
-    const ValueId y = edit_.node(norm_.nodes[0]).outputs[0];
+    const ValueId y = result();
     const NodeId next = edit_.only_reader(y);
     if (next == kNoNode || !is_op(edit_.node(next), op_type)) return;
     const std::vector<ValueId>& inputs = edit_.node(next).inputs;

@@ -162,6 +162,47 @@ def test_an_integer_exponent():
     )
 
 
+CASTS = {
+    # T5, Llama, and torch where Pow wants one type.
+    "of what is squared": ("c = Cast(x, to=1);" + RMS["torch"].replace("Pow(x,", "Pow(c,"), {}),
+    "of the result": (RMS["torch"].replace("n = ", "k = ") + "n = Cast(k, to=1);", {}),
+    "of all": (
+        "c = Cast(x, to=1);" + RMS["torch"].replace("x,", "c,").replace("n =", "k =") + "n = Cast(k, to=1);",
+        {"Cast": 1},
+    ),
+    "of the difference": (LAYER["torch"].replace("q = Pow(d,", "c = Cast(d, to=1); q = Pow(c,"), {}),
+    "of the layer norm": (LAYER["torch"].replace("n =", "k =") + "n = Cast(k, to=1);", {}),
+}
+
+
+@pytest.mark.parametrize("form", CASTS)
+def test_casts_to_the_same_type(form: str):
+    text, left = CASTS[form]
+    x, w = normal(3, 5), normal(5)
+    norm = "LayerNormalization" if "Sub" in text else "RMSNormalization"
+    want = reference(x, w, centered="Sub" in text)
+    check(text + "y = Mul(n, w)", x, want, {"w": w}, {norm: 1, **left})
+    check(text + "z = Mul(n, w); y = Cast(z, to=1)", x, want, {"w": w}, {norm: 1, **left})
+
+
+@pytest.mark.parametrize("off", [[], [PASS]])
+def test_casts_to_another_type(off: list[str]):
+    # float16 outside, float32 inside, as mixed precision has it.
+    text = "c = Cast(x, to=1);" + RMS["torch"].replace("x,", "c,") + "h = Cast(n, to=10); y = Mul(h, w)"
+    x, w = normal(3, 5).astype(np.float16), normal(5).astype(np.float16)
+    arrays = {k: v if k == "axes" else np.asarray(v, np.float32) for k, v in CONSTANTS.items()}
+    model = chain(text, {**arrays, "w": w}, dtype=np.float16)
+    assert operators(model) == {"RMSNormalization": 1, "Cast": 2, "Mul": 1}
+    got = pyinfer.load(model, disable_passes=off)(x)
+    assert got.dtype == np.float16
+    np.testing.assert_allclose(got, reference(x, w, centered=False), rtol=3e-3, atol=3e-3)
+
+
+def test_a_cast_that_rounds_is_left_alone():
+    text = "h = Cast(x, to=10); c = Cast(h, to=1);" + RMS["quotient"].replace("Pow(x,", "Pow(c,")
+    untouched(text + "y = Abs(n)")
+
+
 def test_equal_nodes_need_not_be_joined():
     text = LAYER["twice"] + AFFINE[""]
     model = chain(text, CONSTANTS)

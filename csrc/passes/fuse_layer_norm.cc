@@ -27,9 +27,10 @@ int64_t last_axes(const GraphEdit& edit, const ShapeFacts& facts, const Node& no
   auto axes = constant_dims(edit, node, 1);
   const auto* keep = attribute<int64_t>(node, "keepdims");
   if (!axes || axes->empty() || (keep && *keep == 0)) return 0;
-  const int64_t rank = std::max(facts.rank(node.inputs[0]), 0);
+  const int rank = facts.rank(node.inputs[0]);
+  if (rank >= 0 && static_cast<int64_t>(axes->size()) > rank) return 0;
   for (int64_t& axis : *axes) {
-    if (axis >= rank) return 0;
+    if (axis >= std::max(rank, 0)) return 0;
     if (axis >= 0) axis -= rank;
   }
   std::ranges::sort(*axes, std::greater());

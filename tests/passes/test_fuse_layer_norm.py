@@ -423,6 +423,15 @@ def test_mixed_types_are_refused(off: list[str]):
                 pyinfer.load(model, disable_passes=off)
 
 
+@pytest.mark.parametrize("off", [[], [PASS]])
+@pytest.mark.parametrize("form", [LAYER["torch"], RMS["torch"]])
+def test_axes_beyond_x_are_refused(form: str, off: list[str]):
+    for axes, shape in ([-1], []), ([-1, -2], [5]), ([1], [5]), ([-2], [5]):
+        model = chain(form + "y = Abs(n)", {**CONSTANTS, "axes": np.array(axes)}, shape)
+        with pytest.raises(pyinfer.PyInferError, match="ReduceMean"):
+            pyinfer.load(model, disable_passes=off)(normal(*shape))
+
+
 def test_x_as_its_own_scale():
     x = normal(5)
     for text in ("y = Mul(n, x)", "z = Mul(n, x); y = Add(z, x)"):

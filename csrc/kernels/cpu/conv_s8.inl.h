@@ -51,8 +51,9 @@ inline void conv_s8_pack(const PackConvS8Args& args) {
 }
 
 // Prepares the channels of one group under the window of p; returns the sum of (x - zero) modulo 2^32.
-inline uint32_t conv_s8_gather(const Window& w, const PixelCursor& p, const uint8_t* image,
-                               int64_t pixel_stride, int64_t channels, S8Source source, S8Value* out) {
+template <class Prepare>
+uint32_t conv_s8_gather(const Window& w, const PixelCursor& p, const uint8_t* image, int64_t pixel_stride,
+                        int64_t channels, S8Source source, S8Value* out, Prepare prepare) {
   const int last = w.rank - 1;
   const int64_t begin = last_axis_begin(w, p), width = w.input[last], dilation = w.dilation[last];
   const bool adjacent = dilation == 1 && pixel_stride == channels;
@@ -60,13 +61,13 @@ inline uint32_t conv_s8_gather(const Window& w, const PixelCursor& p, const uint
   for_each_input_row(w, p, [&](int64_t row) {
     const uint8_t* pixels = image + row * width * pixel_stride;
     if (row >= 0 && adjacent && begin >= 0 && begin + w.kernel[last] <= width) {
-      sum += s8_prepare(pixels + begin * channels, w.kernel[last] * channels, source, out);
+      sum += prepare(pixels + begin * channels, w.kernel[last] * channels, out);
       out += w.kernel[last] * channels;
       return;
     }
     for (int64_t k = 0, i = begin; k < w.kernel[last]; ++k, i += dilation, out += channels) {
       if (row >= 0 && i >= 0 && i < width) {
-        sum += s8_prepare(pixels + i * pixel_stride, channels, source, out);
+        sum += prepare(pixels + i * pixel_stride, channels, out);
       } else {
         s8_fill(channels, source, out);
       }
@@ -142,11 +143,22 @@ inline void conv_s8_gathered(const ConvS8Args& args, const GemmS8Args& product, 
   const int64_t channels = s.in_channels / s.groups, image_size = volume(w.input, w.rank) * args.x_stride;
   const S8Source source{.is_signed = args.x_signed, .zero = args.x_zero};
   const S8Rows rows = s8_rows(product.k, scratch);
+  // Bytes that are values as they lie, and whose sums nobody needs, are just copied.
+  const bool plain = !kS8Centred && !args.x_signed && product.b_signed && product.b_zero == nullptr;
   PixelCursor pixel = pixel_at(w, row);
   for (int64_t i = 0; i < count; ++i, advance(w, pixel)) {
     const uint8_t* image = static_cast<const uint8_t*>(args.x) + pixel.image * image_size + g * channels;
     S8Value* out = rows.values + i * rows.stride;
-    rows.sums[i] = conv_s8_gather(w, pixel, image, args.x_stride, channels, source, out);
+    const auto gather = [&](auto prepare) {
+      return conv_s8_gather(w, pixel, image, args.x_stride, channels, source, out, prepare);
+    };
+    rows.sums[i] = plain ? gather([](const uint8_t* from, int64_t n, S8Value* to) {
+      copy_bytes(from, n, reinterpret_cast<uint8_t*>(to));
+      return uint32_t{0};
+    })
+                         : gather([&](const uint8_t* from, int64_t n, S8Value* to) {
+                             return s8_prepare(from, n, source, to);
+                           });
     rows.zeros[i] = source.value_zero();
     for (int64_t k = product.k; k < rows.stride; ++k) out[k] = 0;
   }

@@ -78,6 +78,20 @@ uint32_t s8_prepare_as(const T* a, int64_t count, S8Source source, S8Value* out)
   }
   return sum - static_cast<uint32_t>(count) * static_cast<uint32_t>(source.zero);
 }
+// to[0, n) = from[0, n), in pieces of kSize bytes, the last of which overlaps the one before it.
+template <int kSize>
+inline void copy_pieces(const uint8_t* from, int64_t n, uint8_t* to) {
+  for (int64_t k = 0; k + kSize < n; k += kSize) __builtin_memcpy(to + k, from + k, kSize);
+  __builtin_memcpy(to + n - kSize, from + n - kSize, kSize);
+}
+// Of few bytes, mostly.
+inline void copy_bytes(const uint8_t* from, int64_t n, uint8_t* to) {
+  if (n >= 16) return copy_pieces<16>(from, n, to);
+  if (n >= 8) return copy_pieces<8>(from, n, to);
+  if (n >= 4) return copy_pieces<4>(from, n, to);
+  for (int64_t k = 0; k < n; ++k) to[k] = from[k];
+}
+
 // Writes `count` values; returns the sum of (a(k) - zero) modulo 2^32.
 inline uint32_t s8_prepare(const uint8_t* a, int64_t count, S8Source source, S8Value* out) {
   return source.is_signed ? s8_prepare_as(reinterpret_cast<const int8_t*>(a), count, source, out)

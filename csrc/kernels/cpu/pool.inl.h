@@ -114,36 +114,49 @@ inline void pool_run(const PoolArgs& args, int64_t row_begin, int64_t row_end, v
   }
 }
 
-// The greatest of n <= 64 channels at each of the taps. A loop over bytes that the compiler vectorises.
-template <class T, class Count>
-void greatest_bytes(const T* const* pixels, int64_t taps, int64_t c, Count n, T* y) {
-  T most[64];
-  for (int i = 0; i < n; ++i) most[i] = pixels[0][c + i];
+// The greatest of kGroups times 16 channels from c on at each of the taps, of which there is one.
+template <class T, int kGroups>
+void greatest_bytes(const T* const* pixels, int64_t taps, int64_t c, T* y) {
+  using Bytes [[gnu::vector_size(16)]] = T;
+  Bytes most[kGroups];
+  const auto get = [c](const T* pixel, int g) {
+    Bytes x;
+    __builtin_memcpy(&x, pixel + c + 16 * g, 16);
+    return x;
+  };
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroups; ++g) most[g] = get(pixels[0], g);
   for (int64_t t = 1; t < taps; ++t) {
-    const T* x = pixels[t] + c;
-    for (int i = 0; i < n; ++i) most[i] = x[i] > most[i] ? x[i] : most[i];
+#pragma GCC unroll 4
+    for (int g = 0; g < kGroups; ++g) {
+      const Bytes x = get(pixels[t], g);
+      most[g] = x > most[g] ? x : most[g];
+    }
   }
-  for (int i = 0; i < n; ++i) y[c + i] = most[i];
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroups; ++g) __builtin_memcpy(y + c + 16 * g, &most[g], 16);
 }
 
 template <class T>
 void max_bytes_as(const MaxBytesArgs& args, T lowest, int64_t row_begin, int64_t row_end, void* scratch) {
   const Window& w = args.window;
-  const int64_t image_size = volume(w.input, w.rank) * args.channels;
+  const int64_t channels = args.channels, image_size = volume(w.input, w.rank) * channels;
   auto** pixels = static_cast<const T**>(scratch);
   PixelCursor pixel = pixel_at(w, row_begin);
   for (int64_t row = row_begin; row < row_end; ++row, advance(w, pixel)) {
     const T* image = reinterpret_cast<const T*>(args.x) + pixel.image * image_size;
-    T* y = reinterpret_cast<T*>(args.y) + row * args.channels;
+    T* y = reinterpret_cast<T*>(args.y) + row * channels;
     int64_t taps = 0;
-    for_each_pixel(w, pixel, [&](int64_t i) { pixels[taps++] = image + i * args.channels; });
+    for_each_pixel(w, pixel, [&](int64_t i) { pixels[taps++] = image + i * channels; });
     int64_t c = 0;
-    for (; taps == 0 && c < args.channels; ++c) y[c] = lowest;
-    for (; c + 64 <= args.channels; c += 64)
-      greatest_bytes(pixels, taps, c, std::integral_constant<int, 64>(), y);
-    for (; c + 16 <= args.channels; c += 16)
-      greatest_bytes(pixels, taps, c, std::integral_constant<int, 16>(), y);
-    if (c < args.channels) greatest_bytes(pixels, taps, c, static_cast<int>(args.channels - c), y);
+    for (; taps == 0 && c < channels; ++c) y[c] = lowest;
+    for (; c + 64 <= channels; c += 64) greatest_bytes<T, 4>(pixels, taps, c, y);
+    for (; c + 16 <= channels; c += 16) greatest_bytes<T, 1>(pixels, taps, c, y);
+    for (; c < channels; ++c) {
+      T most = pixels[0][c];
+      for (int64_t t = 1; t < taps; ++t) most = pixels[t][c] > most ? pixels[t][c] : most;
+      y[c] = most;
+    }
   }
 }
 

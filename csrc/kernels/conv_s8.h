@@ -18,6 +18,9 @@ struct ConvS8Args {
   bool x_signed = false;
   int64_t x_stride = 0;  // elements between pixels
   int32_t x_zero = 0;
+  // The sums are of X as it is, whose zero point is then in the padding alone: who asks has it in the bias.
+  // For signed weights without zero points.
+  bool raw = false;
   const int8_t* weights = nullptr;  // packed
   bool w_signed = false;
   const int32_t* w_zero = nullptr;  // null: 0

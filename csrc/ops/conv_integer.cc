@@ -146,6 +146,7 @@ class IntegerConv final : public Op {
     s.out_channels = shape[0];
     s.in_channels = shape[1] * groups_;
     s.groups = groups_;
+    sum_weights(ctx, w);
     pack_filters(ctx, s, w);
     if (filters_ != nullptr) return;
     packed_ =
@@ -157,26 +158,31 @@ class IntegerConv final : public Op {
         });
   }
 
+  // Of each output channel, less the zero point: what one unit of X everywhere adds to a sum.
+  void sum_weights(NodeContext& ctx, const Tensor& w) {
+    const Tensor* zero = ctx.constant(in_.w_zero);
+    const int64_t outputs = w.shape()[0], length = w.count() / outputs;
+    if (!quantized_ || zero == nullptr || (zero->count() != 1 && zero->count() != outputs)) return;
+    weight_sums_.assign(static_cast<size_t>(outputs), 0);
+    for (int64_t i = 0; i < w.count(); ++i)
+      weight_sums_[static_cast<size_t>(i / length)] += static_cast<uint32_t>(weight(w, *zero, i, i / length));
+  }
+
   // Filters of one channel each go to a kernel of their own, which needs their zero points now.
   void pack_filters(NodeContext& ctx, const ConvShape& s, const Tensor& w) {
     const Tensor* zero = ctx.constant(in_.w_zero);
-    if (!quantized_ || zero == nullptr || !fits_s8_depthwise(s)) return;
+    if (weight_sums_.empty() || !fits_s8_depthwise(s)) return;
     const int64_t channels = s.out_channels, taps = spatial_size(s.window.kernel, s.window.rank);
-    if (zero->count() != 1 && zero->count() != channels) return;  // refused while planning
-    filter_sums_.assign(static_cast<size_t>(channels), 0);
-    for (int64_t c = 0; c < channels; ++c)
-      for (int64_t t = 0; t < taps; ++t)
-        filter_sums_[static_cast<size_t>(c)] += filter_value(w, *zero, c * taps + t, c);
     const int64_t bytes = taps * channels * static_cast<int64_t>(sizeof(float));
     filters_ =
         ctx.pack(in_.w, join("depthwise_s8 ", in_.w_zero, " ", zero->count()), bytes, [&](std::byte* to) {
           auto* filters = reinterpret_cast<float*>(to);
           for (int64_t t = 0; t < taps; ++t)
             for (int64_t c = 0; c < channels; ++c)
-              *filters++ = static_cast<float>(filter_value(w, *zero, c * taps + t, c));
+              *filters++ = static_cast<float>(weight(w, *zero, c * taps + t, c));
         });
   }
-  static int32_t filter_value(const Tensor& w, const Tensor& zero, int64_t i, int64_t channel) {
+  static int32_t weight(const Tensor& w, const Tensor& zero, int64_t i, int64_t channel) {
     return byte_at(w.view(), i) - byte_at(zero.view(), zero.count() == 1 ? 0 : channel);
   }
 
@@ -217,6 +223,16 @@ class IntegerConv final : public Op {
     return at<uint8_t>(ctx, state.x_last);
   }
 
+  // The bias less what the zero point of X adds to every sum, modulo 2^32.
+  const int32_t* bias_less_zero(const RunContext& ctx, const IntegerConvState& state, const int32_t* bias,
+                                int32_t zero) const {
+    auto* out = at<int32_t>(ctx, state.bias);
+    for (size_t m = 0; m < weight_sums_.size(); ++m)
+      out[m] = static_cast<int32_t>((bias ? static_cast<uint32_t>(bias[m]) : 0u) -
+                                    static_cast<uint32_t>(zero) * weight_sums_[m]);
+    return out;
+  }
+
   void compute_depthwise(const RunContext& ctx, const IntegerConvState& state,
                          const S8Requantize& bytes) const {
     const ConvShape& s = state.shape;
@@ -225,12 +241,7 @@ class IntegerConv final : public Op {
     args.x_stride = s.in_channels;
     args.x_zero = byte_at(ctx.in(in_.x_zero), 0);
     args.filters = filters_->as<float>();
-    auto* bias = at<int32_t>(ctx, state.bias);
-    for (int64_t m = 0; m < s.out_channels; ++m) {
-      const uint32_t off = static_cast<uint32_t>(args.x_zero * filter_sums_[static_cast<size_t>(m)]);
-      bias[m] = static_cast<int32_t>((bytes.bias ? static_cast<uint32_t>(bytes.bias[m]) : 0u) - off);
-    }
-    args.bytes.bias = bias;
+    args.bytes.bias = bias_less_zero(ctx, state, bytes.bias, args.x_zero);
     const int64_t taps = spatial_size(s.window.kernel, s.window.rank);
     ctx.parallel(conv_rows(s), grain_for(taps * s.in_channels), [&](int64_t begin, int64_t end, int worker) {
       kernels().conv_s8.run_depthwise(args, begin, end,
@@ -261,8 +272,11 @@ class IntegerConv final : public Op {
       args.w_zero = any ? zeros : nullptr;
       args.w_zero_per_channel = count > 1;
     }
+    S8Requantize to = bytes;
     if (quantized_) {
-      args.bytes = &bytes;
+      args.bytes = &to;
+      args.raw = !weight_sums_.empty() && w_signed_ && args.w_zero == nullptr;
+      if (args.raw) to.bias = bias_less_zero(ctx, state, bytes.bias, args.x_zero);
     } else {
       args.y = sums;
       args.y_stride = s.out_channels;
@@ -285,10 +299,10 @@ class IntegerConv final : public Op {
   bool w_signed_;
   SlidingWindow window_;
   int64_t groups_;
-  ByteRange range_;                   // of Y, quantized
-  PackedWeights::Packed packed_;      // of constant weights
-  PackedWeights::Packed filters_;     // of one channel each, [taps, channels], less their zero points
-  std::vector<int32_t> filter_sums_;  // over the taps, of each channel
+  ByteRange range_;                    // of Y, quantized
+  PackedWeights::Packed packed_;       // of constant weights
+  PackedWeights::Packed filters_;      // of one channel each, [taps, channels], less their zero points
+  std::vector<uint32_t> weight_sums_;  // of each output channel, modulo 2^32; empty where not known
 };
 
 template <Layout layout>

@@ -50,10 +50,11 @@ inline void conv_s8_pack(const PackConvS8Args& args) {
   }
 }
 
-// Prepares the channels of one group under the window of p; returns the sum of (x - zero) modulo 2^32.
+// Prepares the channels of one group under the window of p, `padding` around the image; returns the sum of
+// (x - zero) modulo 2^32.
 template <class Prepare>
 uint32_t conv_s8_gather(const Window& w, const PixelCursor& p, const uint8_t* image, int64_t pixel_stride,
-                        int64_t channels, S8Source source, S8Value* out, Prepare prepare) {
+                        int64_t channels, int32_t padding, S8Value* out, Prepare prepare) {
   const int last = w.rank - 1;
   const int64_t begin = last_axis_begin(w, p), width = w.input[last], dilation = w.dilation[last];
   const bool adjacent = dilation == 1 && pixel_stride == channels;
@@ -69,7 +70,7 @@ uint32_t conv_s8_gather(const Window& w, const PixelCursor& p, const uint8_t* im
       if (row >= 0 && i >= 0 && i < width) {
         sum += prepare(pixels + i * pixel_stride, channels, out);
       } else {
-        s8_fill(channels, source, out);
+        for (int64_t c = 0; c < channels; ++c) out[c] = static_cast<S8Value>(padding);
       }
     }
   });
@@ -125,12 +126,12 @@ inline void conv_s8_direct(const ConvS8Args& args, const GemmS8Args& product, in
   auto* zeros = reinterpret_cast<int32_t*>(padding + s8_padding_bytes(s));
   auto** table = reinterpret_cast<const uint8_t**>(zeros + kS8DirectRows);
   for (int64_t i = 0; i < channels; ++i) padding[i] = static_cast<uint8_t>(args.x_zero);
-  for (int64_t i = 0; i < kS8DirectRows; ++i) zeros[i] = args.x_zero;
+  for (int64_t i = 0; i < kS8DirectRows && !args.raw; ++i) zeros[i] = args.x_zero;
   conv_s8_point(args, pixel_at(s.window, row), count, g * channels, padding, table);
   const S8Block block{.segments = taps,
                       .segment_groups = channels / kS8Group,
                       .sums = reinterpret_cast<const uint32_t*>(zeros),  // not read: B's zero points are 0
-                      .zeros = zeros};
+                      .zeros = args.raw ? nullptr : zeros};
   s8_block(product, block, row, count, panel_begin, panel_end,
            [&](int, int64_t first) { return reinterpret_cast<const S8Value* const*>(table + first * taps); });
 }
@@ -141,7 +142,8 @@ inline void conv_s8_gathered(const ConvS8Args& args, const GemmS8Args& product, 
   const ConvShape& s = args.shape;
   const Window& w = s.window;
   const int64_t channels = s.in_channels / s.groups, image_size = volume(w.input, w.rank) * args.x_stride;
-  const S8Source source{.is_signed = args.x_signed, .zero = args.x_zero};
+  const S8Source source{.is_signed = args.x_signed, .zero = args.raw ? 0 : args.x_zero};
+  const int32_t padding = args.raw ? source.value_zero() + args.x_zero : source.value_zero();
   const S8Rows rows = s8_rows(product.k, scratch);
   // Bytes that are values as they lie, and whose sums nobody needs, are just copied.
   const bool plain = !kS8Centred && !args.x_signed && product.b_signed && product.b_zero == nullptr;
@@ -150,7 +152,7 @@ inline void conv_s8_gathered(const ConvS8Args& args, const GemmS8Args& product, 
     const uint8_t* image = static_cast<const uint8_t*>(args.x) + pixel.image * image_size + g * channels;
     S8Value* out = rows.values + i * rows.stride;
     const auto gather = [&](auto prepare) {
-      return conv_s8_gather(w, pixel, image, args.x_stride, channels, source, out, prepare);
+      return conv_s8_gather(w, pixel, image, args.x_stride, channels, padding, out, prepare);
     };
     rows.sums[i] = plain ? gather([](const uint8_t* from, int64_t n, S8Value* to) {
       copy_bytes(from, n, reinterpret_cast<uint8_t*>(to));

@@ -97,10 +97,6 @@ inline uint32_t s8_prepare(const uint8_t* a, int64_t count, S8Source source, S8V
   return source.is_signed ? s8_prepare_as(reinterpret_cast<const int8_t*>(a), count, source, out)
                           : s8_prepare_as(a, count, source, out);
 }
-// Values that stand for the zero point itself.
-inline void s8_fill(int64_t count, S8Source source, S8Value* out) {
-  for (int64_t k = 0; k < count; ++k) out[k] = static_cast<S8Value>(source.value_zero());
-}
 
 // Sums of 16 columns as bytes.
 struct S8Rounding {
@@ -122,7 +118,7 @@ struct S8Tile {
   const int8_t* b;
   int64_t panel_bytes;
   const uint32_t* a_sums;
-  const int32_t* a_zeros;
+  const int32_t* a_zeros;  // null: all 0
   const int32_t* b_zeros;  // of the stored values, per column, 16 per panel; null: all 0
   int32_t* c;
   int64_t ldc;
@@ -199,7 +195,7 @@ void s8_tile(const S8Tile& t) {
       }
     }
   }
-  if constexpr (!kS8Centred) {
+  if (!kS8Centred && t.a_zeros != nullptr) {
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) {
       const I32 sums = load_i32(reinterpret_cast<const int32_t*>(b + p * panel_bytes));
@@ -256,7 +252,7 @@ inline void prefetch_lines(const void* panel, int64_t begin, int64_t end) {
 struct S8Block {
   int64_t segments, segment_groups;
   const uint32_t* sums;
-  const int32_t* zeros;
+  const int32_t* zeros;  // null: all 0
 };
 
 // Rows [row, row + count) of C. `tile_rows(height, first)` returns the pointers of the tile that begins
@@ -290,7 +286,7 @@ void s8_block(const GemmS8Args& args, const S8Block& rows, int64_t row, int64_t 
            .b = b,
            .panel_bytes = panel_bytes,
            .a_sums = rows.sums + first,
-           .a_zeros = rows.zeros + first,
+           .a_zeros = rows.zeros != nullptr ? rows.zeros + first : nullptr,
            .b_zeros = zeros.any ? zeros.values : nullptr,
            .c = args.bytes != nullptr ? nullptr : args.c + (row + first) * args.ldc + column,
            .ldc = args.ldc,
@@ -306,8 +302,12 @@ void s8_block(const GemmS8Args& args, const S8Block& rows, int64_t row, int64_t 
 inline void s8_prepared_block(const GemmS8Args& args, const S8Rows& rows, int64_t row, int64_t count,
                               int64_t panel_begin, int64_t panel_end) {
   const S8Value* table[kMaxTileRows];
-  const S8Block block{
-      .segments = 1, .segment_groups = rows.stride / kS8Group, .sums = rows.sums, .zeros = rows.zeros};
+  bool any = false;
+  for (int64_t i = 0; i < count; ++i) any = any || rows.zeros[i] != 0;
+  const S8Block block{.segments = 1,
+                      .segment_groups = rows.stride / kS8Group,
+                      .sums = rows.sums,
+                      .zeros = any ? rows.zeros : nullptr};
   s8_block(args, block, row, count, panel_begin, panel_end, [&](int height, int64_t first) {
     for (int r = 0; r < height; ++r) table[r] = rows.values + (first + r) * rows.stride;
     return table;

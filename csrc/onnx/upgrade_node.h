@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "graph/edit.h"
-#include "onnx/value_facts.h"
+#include "graph/value_facts.h"
 
 namespace pyinfer::onnx {
 

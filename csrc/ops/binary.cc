@@ -3,6 +3,7 @@
 #include "ops/convert.h"
 #include "ops/dispatch.h"
 #include "ops/elementwise.h"
+#include "ops/elementwise_kinds.h"
 
 namespace pyinfer {
 namespace {
@@ -34,8 +35,7 @@ std::unique_ptr<Op> make_from(NodeContext& ctx, BinaryKind kind) {
   if (!fns) ctx.unsupported("inputs are tensor(", dtype_name(dtype), "), on which it is not defined");
   const DType out = writes_bool(kind) ? DType::kBool : dtype;
   ctx.output(0, out);
-  const bool heavy = kind == BinaryKind::kPow || kind == BinaryKind::kMod || kind == BinaryKind::kFMod;
-  return std::make_unique<Binary>(fns, out, heavy ? kHeavyGrain : kElementwiseGrain);
+  return std::make_unique<Binary>(fns, out, is_cheap(kind) ? kElementwiseGrain : kHeavyGrain);
 }
 
 template <BinaryKind kKind>

@@ -26,12 +26,21 @@ inline void fill_from_first(std::byte* y, size_t size, int64_t n) {
   for (int64_t i = 1; i < n; ++i) std::memcpy(y + static_cast<size_t>(i) * size, y, size);
 }
 
+// An operand or a result of which element `first` lies at `data`: a whole tensor, or the part of one that a
+// buffer holds.
+struct ElementRange {
+  std::byte* data;
+  int64_t size;  // bytes of an element
+  int64_t first = 0;
+  ElementRange(const void* d, size_t s, int64_t f)  // an operand is only read
+      : data(static_cast<std::byte*>(const_cast<void*>(d))), size(static_cast<int64_t>(s)), first(f) {}
+  ElementRange(const TensorView& t) : ElementRange(t.data, dtype_size(t.dtype), 0) {}
+  std::byte* at(int64_t i) const { return data + (i - first) * size; }
+};
+
 // y = f(a, b) over the output elements [begin, end) of `walk`. y may be an operand of the output's shape.
-inline void binary_range(const BroadcastWalk<2>& walk, const BinaryFns& fns, const TensorView& a,
-                         const TensorView& b, const TensorView& y, int64_t begin, int64_t end) {
-  const auto a_size = static_cast<int64_t>(dtype_size(a.dtype)),
-             b_size = static_cast<int64_t>(dtype_size(b.dtype)),
-             y_size = static_cast<int64_t>(dtype_size(y.dtype));
+inline void binary_range(const BroadcastWalk<2>& walk, const BinaryFns& fns, const ElementRange& a,
+                         const ElementRange& b, const ElementRange& y, int64_t begin, int64_t end) {
   // Where the output is larger than both operands, a run may move neither.
   const bool constant = walk.step(0) == 0 && walk.step(1) == 0;
   const BinaryFn f = constant            ? fns.vector_vector
@@ -39,9 +48,9 @@ inline void binary_range(const BroadcastWalk<2>& walk, const BinaryFns& fns, con
                      : walk.step(1) == 0 ? fns.vector_scalar
                                          : fns.vector_vector;
   walk.walk(begin, end, [&](const std::array<int64_t, 2>& at, int64_t out, int64_t n) {
-    std::byte* to = y.as<std::byte>() + out * y_size;
-    f(a.as<std::byte>() + at[0] * a_size, b.as<std::byte>() + at[1] * b_size, to, constant ? 1 : n);
-    if (constant) fill_from_first(to, static_cast<size_t>(y_size), n);
+    std::byte* to = y.at(out);
+    f(a.at(at[0]), b.at(at[1]), to, constant ? 1 : n);
+    if (constant) fill_from_first(to, static_cast<size_t>(y.size), n);
   });
 }
 

@@ -28,6 +28,15 @@ const T& needed(const T* value, std::string_view name) {
 
 }  // namespace
 
+float attr_float(const Node& node, std::string_view name, float otherwise) {
+  const auto* v = find<float>(node, name, "float");
+  return v ? *v : otherwise;
+}
+std::string attr_string(const Node& node, std::string_view name, std::string_view otherwise) {
+  const auto* v = find<std::string>(node, name, "string");
+  return v ? *v : std::string(otherwise);
+}
+
 const ValueType& NodeContext::input_type(int i) const {
   static const ValueType kNone;
   return has_input(i) ? graph_.value(node_.inputs[static_cast<size_t>(i)]).type : kNone;
@@ -78,15 +87,13 @@ float NodeContext::attr_float(std::string_view name) const {
   return needed(find<float>(node_, name, "float"), name);
 }
 float NodeContext::attr_float(std::string_view name, float otherwise) const {
-  const auto* v = find<float>(node_, name, "float");
-  return v ? *v : otherwise;
+  return pyinfer::attr_float(node_, name, otherwise);
 }
 std::string NodeContext::attr_string(std::string_view name) const {
   return needed(find<std::string>(node_, name, "string"), name);
 }
 std::string NodeContext::attr_string(std::string_view name, std::string_view otherwise) const {
-  const auto* v = find<std::string>(node_, name, "string");
-  return v ? *v : std::string(otherwise);
+  return pyinfer::attr_string(node_, name, otherwise);
 }
 std::vector<int64_t> NodeContext::attr_ints(std::string_view name) const {
   return list<std::vector<int64_t>>(node_, name, "ints");

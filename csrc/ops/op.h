@@ -49,6 +49,11 @@ class Body {
                    std::vector<Object>& outputs) const = 0;
 };
 
+// A node's attribute, or `otherwise` where it has none. Throws Error(kInvalidModel) when it is of another
+// type.
+float attr_float(const Node& node, std::string_view name, float otherwise);
+std::string attr_string(const Node& node, std::string_view name, std::string_view otherwise);
+
 // A node at load, as its factory sees it.
 class NodeContext {
  public:

@@ -4,84 +4,10 @@
 #include "kernels/kernel_table.h"
 #include "ops/convert.h"
 #include "ops/elementwise.h"
+#include "ops/elementwise_kinds.h"
 
 namespace pyinfer {
 namespace {
-
-// An attribute that becomes a parameter of the kernel. No name: the parameter is `otherwise`.
-struct Parameter {
-  std::string_view attribute;
-  float otherwise = 0.0f;
-};
-
-struct Spec {
-  std::string_view op;
-  UnaryKind kind;
-  Parameter a, b;
-};
-
-// The meaning of a and b stands with UnaryKind.
-constexpr Spec kSpecs[] = {
-    {"Abs", UnaryKind::kAbs, {}, {}},
-    {"Acos", UnaryKind::kAcos, {}, {}},
-    {"Acosh", UnaryKind::kAcosh, {}, {}},
-    {"Asin", UnaryKind::kAsin, {}, {}},
-    {"Asinh", UnaryKind::kAsinh, {}, {}},
-    {"Atan", UnaryKind::kAtan, {}, {}},
-    {"Atanh", UnaryKind::kAtanh, {}, {}},
-    {"BitwiseNot", UnaryKind::kBitwiseNot, {}, {}},
-    {"Ceil", UnaryKind::kCeil, {}, {}},
-    {"Celu", UnaryKind::kCelu, {"alpha", 1.0f}, {}},
-    {"Cos", UnaryKind::kCos, {}, {}},
-    {"Cosh", UnaryKind::kCosh, {}, {}},
-    {"Elu", UnaryKind::kElu, {"alpha", 1.0f}, {}},
-    {"Erf", UnaryKind::kErf, {}, {}},
-    {"Exp", UnaryKind::kExp, {}, {}},
-    {"Floor", UnaryKind::kFloor, {}, {}},
-    {"Gelu", UnaryKind::kGeluErf, {}, {}},
-    {"HardSigmoid", UnaryKind::kHardSigmoid, {"alpha", 0.2f}, {"beta", 0.5f}},
-    {"HardSwish", UnaryKind::kHardSwish, {}, {}},
-    {"LeakyRelu", UnaryKind::kLeakyRelu, {"alpha", 0.01f}, {}},
-    {"Log", UnaryKind::kLog, {}, {}},
-    {"Mish", UnaryKind::kMish, {}, {}},
-    {"Neg", UnaryKind::kNeg, {}, {}},
-    {"Not", UnaryKind::kNot, {}, {}},
-    {"Reciprocal", UnaryKind::kReciprocal, {}, {}},
-    {"Relu", UnaryKind::kRelu, {}, {}},
-    {"Round", UnaryKind::kRound, {}, {}},
-    {"Selu", UnaryKind::kSelu, {"alpha", 1.67326319f}, {"gamma", 1.05070102f}},
-    {"Shrink", UnaryKind::kShrink, {"bias", 0.0f}, {"lambd", 0.5f}},
-    {"Sigmoid", UnaryKind::kSigmoid, {}, {}},
-    {"Sign", UnaryKind::kSign, {}, {}},
-    {"Sin", UnaryKind::kSin, {}, {}},
-    {"Sinh", UnaryKind::kSinh, {}, {}},
-    {"Softplus", UnaryKind::kSoftplus, {}, {}},
-    {"Softsign", UnaryKind::kSoftsign, {}, {}},
-    {"Sqrt", UnaryKind::kSqrt, {}, {}},
-    {"Swish", UnaryKind::kSwish, {"alpha", 1.0f}, {}},
-    {"Tan", UnaryKind::kTan, {}, {}},
-    {"Tanh", UnaryKind::kTanh, {}, {}},
-    {"ThresholdedRelu", UnaryKind::kThresholdedRelu, {"alpha", 1.0f}, {}},
-};
-
-bool is_cheap(UnaryKind kind) {
-  switch (kind) {
-    case UnaryKind::kAbs:
-    case UnaryKind::kNeg:
-    case UnaryKind::kSign:
-    case UnaryKind::kFloor:
-    case UnaryKind::kCeil:
-    case UnaryKind::kRound:
-    case UnaryKind::kRelu:
-    case UnaryKind::kLeakyRelu:
-    case UnaryKind::kThresholdedRelu:
-    case UnaryKind::kHardSigmoid:
-    case UnaryKind::kHardSwish:
-    case UnaryKind::kNot:
-    case UnaryKind::kBitwiseNot: return true;
-    default: return false;
-  }
-}
 
 class Unary final : public Op {
  public:
@@ -141,21 +67,10 @@ class ShrinkInteger final : public Op {
 
 std::unique_ptr<Op> make_unary(NodeContext& ctx) {
   ctx.expect_inputs(1, 1);
-  const auto spec = std::find_if(std::begin(kSpecs), std::end(kSpecs),
-                                 [&](const Spec& s) { return s.op == ctx.node().op_type; });
-  require(spec != std::end(kSpecs), ErrorCode::kInternal, "no entry for ", ctx.node().op_type);
-  UnaryKind kind = spec->kind;
-  if (kind == UnaryKind::kGeluErf) {
-    const std::string approximate = ctx.attr_string("approximate", "none");
-    require(approximate == "none" || approximate == "tanh", ErrorCode::kInvalidModel,
-            "attribute 'approximate' must be none or tanh, got '", approximate, "'");
-    if (approximate == "tanh") kind = UnaryKind::kGeluTanh;
-  }
-  const auto value = [&](const Parameter& p) {
-    return p.attribute.empty() ? p.otherwise : ctx.attr_float(p.attribute, p.otherwise);
-  };
-  const UnaryParams params{value(spec->a), value(spec->b)};
-  if (kind == UnaryKind::kSwish && params.a == 1.0f) kind = UnaryKind::kSilu;
+  const auto call = unary_call(ctx.node());
+  require(call.has_value(), ErrorCode::kInternal, "no entry for ", ctx.node().op_type);
+  const UnaryParams params = call->params;
+  const UnaryKind kind = *unary_kind(call->name, params);
   const DType dtype = ctx.dtype(0);
   ctx.output(0, dtype);
   const bool tensor = ctx.input_type(0).is_tensor();
@@ -226,7 +141,7 @@ std::unique_ptr<Op> make_classify(NodeContext& ctx) {
 std::span<const OpDef> unary_ops() {
   static const std::vector<OpDef> kOps = [] {
     std::vector<OpDef> ops = {{"", "IsInf", 1, make_classify}, {"", "IsNaN", 1, make_classify}};
-    for (const Spec& spec : kSpecs) ops.push_back({"", spec.op, 1, make_unary});
+    for (const UnarySpec& spec : unary_specs()) ops.push_back({"", spec.op, 1, make_unary});
     return ops;
   }();
   return kOps;

@@ -1,12 +1,12 @@
-#include "onnx/value_facts.h"
+#include "graph/value_facts.h"
 
 #include <algorithm>
 #include <string_view>
 
-namespace pyinfer::onnx {
+namespace pyinfer {
 namespace {
 
-enum class TypeRule : uint8_t { kFirst, kThird, kAny, kBool, kInt64, kTo, kUnknown };
+enum class TypeRule : uint8_t { kFirst, kSecond, kThird, kAny, kBool, kInt64, kTo, kUnknown };
 enum class RankRule : uint8_t {
   kFirst,
   kBroadcast,
@@ -28,83 +28,146 @@ struct Rule {
   RankRule rank;
 };
 
-// Output 0 of the operators that exporters and optimisers put around those which need facts: ai.onnx's, and
-// com.microsoft's under names that mean the same in both. Sorted.
+// Output 0 of the operators that exporters and optimisers put around those which need facts: ai.onnx's,
+// com.microsoft's and pyinfer's under names that mean the same in all. Sorted.
 constexpr Rule kRules[] = {
     {"Abs", TypeRule::kFirst, RankRule::kFirst},
+    {"Acos", TypeRule::kFirst, RankRule::kFirst},
+    {"Acosh", TypeRule::kFirst, RankRule::kFirst},
     {"Add", TypeRule::kAny, RankRule::kBroadcast},
+    {"Asin", TypeRule::kFirst, RankRule::kFirst},
+    {"Asinh", TypeRule::kFirst, RankRule::kFirst},
+    {"Atan", TypeRule::kFirst, RankRule::kFirst},
+    {"Atanh", TypeRule::kFirst, RankRule::kFirst},
     {"Attention", TypeRule::kFirst, RankRule::kFirst},
     {"AveragePool", TypeRule::kFirst, RankRule::kFirst},
+    {"AveragePoolNhwc", TypeRule::kFirst, RankRule::kFirst},
     {"BatchNormalization", TypeRule::kFirst, RankRule::kFirst},
     {"BiasGelu", TypeRule::kFirst, RankRule::kFirst},
     {"Cast", TypeRule::kTo, RankRule::kFirst},
     {"CastLike", TypeRule::kUnknown, RankRule::kFirst},
+    {"Ceil", TypeRule::kFirst, RankRule::kFirst},
+    {"Celu", TypeRule::kFirst, RankRule::kFirst},
     {"Clip", TypeRule::kAny, RankRule::kFirst},
     {"Concat", TypeRule::kAny, RankRule::kFirst},
     {"Conv", TypeRule::kAny, RankRule::kBroadcast},
+    {"ConvNhwc", TypeRule::kAny, RankRule::kBroadcast},
     {"ConvTranspose", TypeRule::kAny, RankRule::kBroadcast},
+    {"ConvTransposeNhwc", TypeRule::kAny, RankRule::kBroadcast},
+    {"Cos", TypeRule::kFirst, RankRule::kFirst},
+    {"Cosh", TypeRule::kFirst, RankRule::kFirst},
+    {"CumSum", TypeRule::kFirst, RankRule::kFirst},
+    {"DepthToSpace", TypeRule::kFirst, RankRule::kFirst},
     {"DequantizeLinear", TypeRule::kUnknown, RankRule::kFirst},
     {"Div", TypeRule::kAny, RankRule::kBroadcast},
     {"Dropout", TypeRule::kFirst, RankRule::kFirst},
     {"DynamicQuantizeMatMul", TypeRule::kFirst, RankRule::kMatMul},
+    {"Einsum", TypeRule::kAny, RankRule::kUnknown},
     {"Elu", TypeRule::kFirst, RankRule::kFirst},
     {"EmbedLayerNormalization", TypeRule::kThird, RankRule::kThree},
     {"Equal", TypeRule::kBool, RankRule::kBroadcast},
     {"Erf", TypeRule::kFirst, RankRule::kFirst},
     {"Exp", TypeRule::kFirst, RankRule::kFirst},
+    {"Expand", TypeRule::kFirst, RankRule::kUnknown},
+    {"ExpandDepthwiseNhwc", TypeRule::kFirst, RankRule::kFirst},
     {"FastGelu", TypeRule::kFirst, RankRule::kFirst},
     {"Flatten", TypeRule::kFirst, RankRule::kTwo},
+    {"Floor", TypeRule::kFirst, RankRule::kFirst},
     {"FusedConv", TypeRule::kAny, RankRule::kBroadcast},
     {"FusedGemm", TypeRule::kAny, RankRule::kTwo},
     {"FusedMatMul", TypeRule::kAny, RankRule::kMatMul},
+    {"GRU", TypeRule::kFirst, RankRule::kUnknown},
     {"Gather", TypeRule::kFirst, RankRule::kGather},
+    {"GatherElements", TypeRule::kFirst, RankRule::kUnknown},
+    {"GatherND", TypeRule::kFirst, RankRule::kUnknown},
     {"Gelu", TypeRule::kFirst, RankRule::kFirst},
     {"Gemm", TypeRule::kAny, RankRule::kTwo},
     {"GlobalAveragePool", TypeRule::kFirst, RankRule::kFirst},
+    {"GlobalAveragePoolNhwc", TypeRule::kFirst, RankRule::kFirst},
+    {"GlobalLpPool", TypeRule::kFirst, RankRule::kFirst},
     {"GlobalMaxPool", TypeRule::kFirst, RankRule::kFirst},
+    {"GlobalMaxPoolNhwc", TypeRule::kFirst, RankRule::kFirst},
     {"Greater", TypeRule::kBool, RankRule::kBroadcast},
+    {"GridSample", TypeRule::kFirst, RankRule::kFirst},
+    {"GroupNormalization", TypeRule::kFirst, RankRule::kFirst},
     {"HardSigmoid", TypeRule::kFirst, RankRule::kFirst},
+    {"HardSwish", TypeRule::kFirst, RankRule::kFirst},
     {"Identity", TypeRule::kFirst, RankRule::kFirst},
     {"InstanceNormalization", TypeRule::kAny, RankRule::kFirst},
     {"LRN", TypeRule::kFirst, RankRule::kFirst},
+    {"LSTM", TypeRule::kFirst, RankRule::kUnknown},
     {"LayerNormalization", TypeRule::kFirst, RankRule::kFirst},
     {"LeakyRelu", TypeRule::kFirst, RankRule::kFirst},
     {"Less", TypeRule::kBool, RankRule::kBroadcast},
     {"Log", TypeRule::kFirst, RankRule::kFirst},
     {"LogSoftmax", TypeRule::kFirst, RankRule::kFirst},
+    {"LpNormalization", TypeRule::kFirst, RankRule::kFirst},
+    {"LpPool", TypeRule::kFirst, RankRule::kFirst},
     {"MatMul", TypeRule::kAny, RankRule::kMatMul},
     {"MatMulIntegerToFloat", TypeRule::kThird, RankRule::kMatMul},
     {"MatMulNBits", TypeRule::kFirst, RankRule::kFirst},
+    {"Max", TypeRule::kAny, RankRule::kUnknown},
     {"MaxPool", TypeRule::kFirst, RankRule::kFirst},
+    {"MaxPoolNhwc", TypeRule::kFirst, RankRule::kFirst},
+    {"Mean", TypeRule::kAny, RankRule::kUnknown},
+    {"MeanVarianceNormalization", TypeRule::kFirst, RankRule::kFirst},
+    {"Min", TypeRule::kAny, RankRule::kUnknown},
+    {"Mish", TypeRule::kFirst, RankRule::kFirst},
     {"Mul", TypeRule::kAny, RankRule::kBroadcast},
     {"Neg", TypeRule::kFirst, RankRule::kFirst},
     {"PRelu", TypeRule::kAny, RankRule::kFirst},
     {"Pad", TypeRule::kFirst, RankRule::kFirst},
+    {"PointwisePairNhwc", TypeRule::kFirst, RankRule::kFirst},
     {"Pow", TypeRule::kFirst, RankRule::kBroadcast},
     {"QuantizeLinear", TypeRule::kUnknown, RankRule::kFirst},
     {"RMSNormalization", TypeRule::kFirst, RankRule::kFirst},
+    {"RNN", TypeRule::kFirst, RankRule::kUnknown},
+    {"Reciprocal", TypeRule::kFirst, RankRule::kFirst},
+    {"ReduceLogSum", TypeRule::kFirst, RankRule::kUnknown},
+    {"ReduceLogSumExp", TypeRule::kFirst, RankRule::kUnknown},
+    {"ReduceMax", TypeRule::kFirst, RankRule::kUnknown},
+    {"ReduceMean", TypeRule::kFirst, RankRule::kUnknown},
+    {"ReduceMin", TypeRule::kFirst, RankRule::kUnknown},
+    {"ReduceProd", TypeRule::kFirst, RankRule::kUnknown},
     {"ReduceSum", TypeRule::kFirst, RankRule::kReduce},
+    {"ReduceSumSquare", TypeRule::kFirst, RankRule::kUnknown},
     {"Relu", TypeRule::kFirst, RankRule::kFirst},
     {"Reshape", TypeRule::kFirst, RankRule::kReshape},
     {"Resize", TypeRule::kFirst, RankRule::kFirst},
     {"RotaryEmbedding", TypeRule::kFirst, RankRule::kFirst},
+    {"Round", TypeRule::kFirst, RankRule::kFirst},
+    {"ScatterElements", TypeRule::kFirst, RankRule::kFirst},
+    {"ScatterND", TypeRule::kFirst, RankRule::kFirst},
+    {"Selu", TypeRule::kFirst, RankRule::kFirst},
     {"Shape", TypeRule::kInt64, RankRule::kVector},
+    {"Shrink", TypeRule::kFirst, RankRule::kFirst},
     {"Sigmoid", TypeRule::kFirst, RankRule::kFirst},
+    {"Sign", TypeRule::kFirst, RankRule::kFirst},
     {"SimplifiedLayerNormalization", TypeRule::kFirst, RankRule::kFirst},
+    {"Sin", TypeRule::kFirst, RankRule::kFirst},
+    {"Sinh", TypeRule::kFirst, RankRule::kFirst},
     {"SkipLayerNormalization", TypeRule::kFirst, RankRule::kFirst},
     {"SkipSimplifiedLayerNormalization", TypeRule::kFirst, RankRule::kFirst},
     {"Slice", TypeRule::kFirst, RankRule::kFirst},
     {"Softmax", TypeRule::kFirst, RankRule::kFirst},
     {"Softplus", TypeRule::kFirst, RankRule::kFirst},
+    {"Softsign", TypeRule::kFirst, RankRule::kFirst},
+    {"SpaceToDepth", TypeRule::kFirst, RankRule::kFirst},
     {"Split", TypeRule::kFirst, RankRule::kFirst},
     {"Sqrt", TypeRule::kFirst, RankRule::kFirst},
     {"Squeeze", TypeRule::kFirst, RankRule::kAxes},
     {"Sub", TypeRule::kAny, RankRule::kBroadcast},
     {"Sum", TypeRule::kAny, RankRule::kUnknown},
+    {"SwiGLU", TypeRule::kFirst, RankRule::kUnknown},
     {"Swish", TypeRule::kFirst, RankRule::kFirst},
+    {"Tan", TypeRule::kFirst, RankRule::kFirst},
     {"Tanh", TypeRule::kFirst, RankRule::kFirst},
+    {"ThresholdedRelu", TypeRule::kFirst, RankRule::kFirst},
+    {"Tile", TypeRule::kFirst, RankRule::kFirst},
     {"Transpose", TypeRule::kFirst, RankRule::kPerm},
+    {"Trilu", TypeRule::kFirst, RankRule::kFirst},
     {"Unsqueeze", TypeRule::kFirst, RankRule::kAxes},
+    {"Where", TypeRule::kSecond, RankRule::kUnknown},
 };
 
 template <class T>
@@ -126,6 +189,7 @@ DType infer_type(TypeRule rule, const Node& node, const std::vector<ValueFact>& 
         if (f.dtype != DType::kUndefined) return f.dtype;
       return DType::kUndefined;
     case TypeRule::kFirst: return in[0].dtype;
+    case TypeRule::kSecond: return in.size() > 1 ? in[1].dtype : DType::kUndefined;
     case TypeRule::kThird: return in.size() > 2 ? in[2].dtype : DType::kUndefined;
     case TypeRule::kUnknown: return DType::kUndefined;
   }
@@ -224,7 +288,7 @@ void ValueFacts::learn(const Graph& graph, const Node& node) {
     if (graph.is_constant(id)) learn_constant(graph, id);
   const auto rule = std::ranges::lower_bound(kRules, std::string_view(node.op_type), {}, &Rule::op);
   if (rule == std::end(kRules) || rule->op != node.op_type) return;
-  if (!node.domain.empty() && node.domain != "com.microsoft") return;
+  if (!node.domain.empty() && node.domain != "com.microsoft" && node.domain != "pyinfer") return;
   if (node.inputs.empty() || node.outputs.empty()) return;
   std::vector<ValueFact> in;
   for (ValueId id : node.inputs) in.push_back(of(id));
@@ -238,4 +302,4 @@ void ValueFacts::learn(const Graph& graph, const Node& node) {
     set(graph, node.outputs[1], {.dtype = DType::kInt32, .rank = 1, .length = -1});
 }
 
-}  // namespace pyinfer::onnx
+}  // namespace pyinfer

@@ -1,12 +1,12 @@
 // What can be told of values without shape inference: enough to pick the plain newest form of an old node
-// where a general one would cost time or hide a pattern from the passes.
+// where a general one would cost time or hide a pattern from the passes, and for a pass to know float32.
 #pragma once
 
 #include <vector>
 
 #include "graph/graph.h"
 
-namespace pyinfer::onnx {
+namespace pyinfer {
 
 // Only what holds in every run; unknown otherwise.
 struct ValueFact {
@@ -31,4 +31,4 @@ class ValueFacts {
   std::vector<ValueFact> facts_;  // by value
 };
 
-}  // namespace pyinfer::onnx
+}  // namespace pyinfer

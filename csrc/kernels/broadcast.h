@@ -48,8 +48,13 @@ class BroadcastWalk {
   template <class F>
   void walk(int64_t begin, int64_t end, F&& f) const {
     if (begin >= end) return;
-    std::array<int64_t, Shape::kMaxRank> index{};
     Offsets at{};
+    if (rank_ == 1) {  // one run
+      for (size_t k = 0; k < N; ++k) at[k] = begin * strides_[k][0];
+      f(at, begin, end - begin);
+      return;
+    }
+    std::array<int64_t, Shape::kMaxRank> index{};
     int64_t rest = begin;
     for (int d = 0; d < rank_; ++d) {
       const auto i = static_cast<size_t>(d);

@@ -107,6 +107,7 @@ bool is_cheap(UnaryKind kind) {
     case UnaryKind::kFloor:
     case UnaryKind::kCeil:
     case UnaryKind::kRound:
+    case UnaryKind::kClip:
     case UnaryKind::kRelu:
     case UnaryKind::kLeakyRelu:
     case UnaryKind::kThresholdedRelu:

@@ -24,6 +24,7 @@ void fold_batch_norm(GraphEdit& edit, const PassContext& ctx);
 void fold_constants(GraphEdit& edit, const PassContext& ctx);
 void fold_shapes(GraphEdit& edit, const PassContext& ctx);
 void fuse_attention(GraphEdit& edit, const PassContext& ctx);
+void fuse_elementwise(GraphEdit& edit, const PassContext& ctx);
 void fuse_epilogue(GraphEdit& edit, const PassContext& ctx);
 void fuse_expand_depthwise(GraphEdit& edit, const PassContext& ctx);
 void fuse_gelu(GraphEdit& edit, const PassContext& ctx);

@@ -15,7 +15,8 @@ struct Pass {
 // what the branches bring is folded in turn; what folding leaves alone is simplified; then weights absorb
 // what follows them, which needs the simplified neighbours. Patterns become single operators before images go
 // channels last, and what is left behind a product joins it. Last, what no longer changes is marked for its
-// algorithm, and convolutions that have all their parts are joined.
+// algorithm, convolutions that have all their parts are joined, and so are elementwise operators that no
+// other pass has taken.
 constexpr Pass kPasses[] = {
     {"fuse_quantized", fuse_quantized},
     {"fold_shapes", fold_shapes},
@@ -35,6 +36,7 @@ constexpr Pass kPasses[] = {
     {"choose_winograd", choose_winograd},
     {"fuse_expand_depthwise", fuse_expand_depthwise},
     {"fuse_pointwise_pair", fuse_pointwise_pair},
+    {"fuse_elementwise", fuse_elementwise},
 };
 
 // Bounds the time that a chain of conditions takes, each known when the branch before it is in its place.

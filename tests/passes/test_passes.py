@@ -26,6 +26,7 @@ LATER = (
     "fuse_attention",
     "channels_last",
     "fuse_epilogue",
+    "fuse_elementwise",
 )
 
 

@@ -44,6 +44,11 @@ def operators(model: onnx.ModelProto, *off: str) -> dict[str, int]:
     return pyinfer.load(model, disable_passes=off)._core.summary(None)["operators"]
 
 
+def operators_apart(model: onnx.ModelProto, *off: str) -> dict[str, int]:
+    """Before those that are left join each other."""
+    return operators(model, "fuse_elementwise", *off)
+
+
 def assert_agrees(model: onnx.ModelProto, name: str, *inputs: np.ndarray, tolerance: float = 0) -> None:
     on = pyinfer.load(model)(*inputs)
     off = pyinfer.load(model, disable_passes=[name])(*inputs)

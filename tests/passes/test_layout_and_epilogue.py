@@ -7,9 +7,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import pass_models
 import pyinfer
 from ort import ort_run
+from pass_models import operators_apart
 
 RNG = np.random.default_rng(7)
 TOLERANCE = 2e-5
@@ -34,11 +34,6 @@ def model_of(nodes, inputs, outputs, constants) -> onnx.ModelProto:
         tensors,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-
-
-def operators(model: onnx.ModelProto, *off: str) -> dict[str, int]:
-    """Before those that are left join each other."""
-    return pass_models.operators(model, "fuse_elementwise", *off)
 
 
 def assert_agrees(model: onnx.ModelProto, feeds: dict[str, np.ndarray], *off: str) -> None:
@@ -86,7 +81,8 @@ CONVS = [node("Conv", "x w b", "c", pads=[1, 1, 1, 1]), node("Conv", "m v", "y")
 def test_what_stands_between_convolutions_goes_channels_last(middle, constants, expected):
     model = model_of([CONVS[0], *middle, CONVS[1]], {"x": [2, 3, 5, 7]}, "y", CONV | constants)
     assert (
-        operators(model, "fuse_epilogue", "fold_affine") == {"pyinfer.ConvNhwc": 2, "Transpose": 2} | expected
+        operators_apart(model, "fuse_epilogue", "fold_affine")
+        == {"pyinfer.ConvNhwc": 2, "Transpose": 2} | expected
     )
     assert_agrees(model, {"x": normal(2, 3, 5, 7)}, "channels_last")
 
@@ -115,7 +111,7 @@ def test_axes_that_are_dropped_and_transposes_of_the_model():
     model = model_of(nodes, {"x": [2, 3, 5, 7]}, "last mean channel row_relu words", constants)
     assert_agrees(model, {"x": normal(2, 3, 5, 7)}, "channels_last")
     # Channels last are the words' own order: nothing is moved but the input and the row.
-    assert operators(model)["Transpose"] <= 3
+    assert operators_apart(model)["Transpose"] <= 3
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
@@ -124,7 +120,7 @@ def test_every_spatial_rank(rank):
     constants = {"w": normal(5, 3, *[2] * rank), "v": normal(2, 5, *[1] * rank)}
     nodes = [node("Conv", "x w", "c"), node("Sigmoid", "c", "m"), node("Conv", "m v", "y")]
     model = model_of(nodes, {"x": [2, 3, *size]}, "y", constants)
-    assert operators(model) == {"pyinfer.ConvNhwc": 2, "Transpose": 2}
+    assert operators_apart(model) == {"pyinfer.ConvNhwc": 2, "Transpose": 2}
     assert_agrees(model, {"x": normal(2, 3, *size)}, "channels_last", "fuse_epilogue")
 
 
@@ -169,7 +165,7 @@ def test_activations_ride_on_the_product(name):
         model = model_of(
             [first, *ACTIVATIONS[name], last], {"x": shape}, "y", constants | {"e": normal(6, 6, 1, 1)}
         )
-        found = operators(model)
+        found = operators_apart(model)
         assert set(found) <= {"pyinfer.ConvNhwc", "pyinfer.FusedMatMul", "Transpose"}
         assert_agrees(model, {"x": normal(*shape) * 2}, "fuse_gelu", "fuse_hard_swish", "fuse_epilogue")
 
@@ -191,7 +187,7 @@ def test_gates_that_are_read_elsewhere_or_have_other_factors_stay():
         [node("Sigmoid", "x", "s"), node("Mul", "c s", "m")],
     ):  # fmt: skip
         model = model_of([node("Conv", "x v", "c"), *gate], {"x": [1, 6, 4, 4]}, "m s", CONV | SCALARS)
-        assert "Mul" in operators(model)
+        assert "Mul" in operators_apart(model)
         assert_agrees(model, {"x": normal(1, 6, 4, 4)}, "fuse_hard_swish")
 
 
@@ -220,7 +216,7 @@ def test_residuals_ride_on_the_convolution(shape):
         node("Add", "e r", "y"),
     ]
     model = model_of(nodes, {"x": shape}, "y", CONV | {"p": normal(6, 3, 1, 1)})
-    assert operators(model) == {"pyinfer.ConvNhwc": 3, "Transpose": 2}
+    assert operators_apart(model) == {"pyinfer.ConvNhwc": 3, "Transpose": 2}
     assert_agrees(model, {"x": normal(2, 3, 8, 8)}, "fuse_epilogue")
 
 
@@ -228,7 +224,7 @@ def test_sums_that_broadcast_do_not_ride():
     # The pooled image has one pixel; z may have one in any run.
     nodes = [node("Conv", "x w b", "c"), node("Add", "c z", "y")]
     model = model_of(nodes, {"x": ["n", 3, "h", "w"], "z": ["n", 6, "h", "w"]}, "y", CONV)
-    assert operators(model)["Add"] == 1
+    assert operators_apart(model)["Add"] == 1
     for z in (normal(1, 6, 1, 1), normal(2, 6, 3, 5), normal(2, 6, 1, 5)):
         assert_agrees(model, {"x": normal(2, 3, 5, 7), "z": z}, "fuse_epilogue")
     nodes = [node("GlobalAveragePool", "x", "g"), node("Conv", "g q", "c"), node("Add", "c x", "y")]
@@ -248,7 +244,7 @@ def test_bias_and_residual_ride_on_matrix_products(rows):
     ]
     constants = {"w": normal(4, 6), "b": normal(6), "v": normal(6, 4), "row": normal(1, 4)}
     model = model_of(nodes, {"x": rows}, "y", constants)
-    assert operators(model) == {"pyinfer.FusedMatMul": 2}
+    assert operators_apart(model) == {"pyinfer.FusedMatMul": 2}
     shape = [d if isinstance(d, int) else 2 for d in rows]
     assert_agrees(model, {"x": normal(*shape)}, "fuse_epilogue")
 
@@ -268,5 +264,5 @@ def test_gemm_takes_an_epilogue_where_its_addend_is_a_row():
             node("Add", "t z", "y"),
         ]
         model = model_of(nodes, {"x": [3, 4], "z": [3, 6]}, "y", constants)
-        assert ("Tanh" not in operators(model)) == fused, (c, attributes)
+        assert ("Tanh" not in operators_apart(model)) == fused, (c, attributes)
         assert_agrees(model, {"x": normal(3, 4), "z": normal(3, 6)}, "fuse_epilogue")

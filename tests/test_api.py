@@ -156,7 +156,7 @@ def test_a_damaged_file_is_an_invalid_model(data):
             r"passes\['fold_constants'\]: expected True or False, got 'no'",
         ),
         ({"passes": {"fold_constants": 0}}, "expected True or False, got 0"),
-        ({"disable_passes": [["x"]]}, r"no pass is named \['x'\]; the passes are: fold_shapes, "),
+        ({"disable_passes": [["x"]]}, r"no pass is named \['x'\]; the passes are: fuse_quantized, "),
         ({"device": np.array(["cpu", "cpu"])}, "device: expected one of 'cpu'"),
         ({"external_data_root": "\ud800"}, "external_data_root: .* is no file's name"),
         ({"limits": {}}, "limits: expected a pyinfer.Limits or None, got dict"),

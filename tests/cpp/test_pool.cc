@@ -90,6 +90,40 @@ TEST(pool_random_shapes) {
   }
 }
 
+TEST(pool_max_bytes) {
+  Random random(39);
+  for (int i = 0; i < 150; ++i) {
+    const bool is_signed = random.integer(0, 1);
+    MaxBytesArgs args{.window = window({random_axis(random), random_axis(random)}),
+                      .batch = 2,
+                      .channels = random.integer(1, 150),
+                      .is_signed = is_signed};
+    const Window& w = args.window;
+    const int64_t in_size = spatial_size(w.input, w.rank), out_size = spatial_size(w.output, w.rank);
+    std::vector<uint8_t> x(args.batch * in_size * args.channels);
+    for (uint8_t& v : x) v = static_cast<uint8_t>(random.integer(0, 255));
+    args.x = x.data();
+    const auto value = [&](uint8_t b) { return is_signed ? int{static_cast<int8_t>(b)} : int{b}; };
+    for_each_isa([&](const KernelTable& table) {
+      const int64_t rows = args.batch * out_size;
+      std::vector<uint8_t> y(rows * args.channels, 77);
+      args.y = y.data();
+      const PoolArgs same{.window = w, .batch = args.batch, .channels = args.channels};
+      const AlignedBytes scratch(table.pool.scratch_bytes(same));
+      table.pool.max_bytes(args, 0, rows / 2, scratch.data());
+      table.pool.max_bytes(args, rows / 2, rows, scratch.data());
+      for (int64_t row = 0; row < rows; ++row)
+        for (int64_t c = 0; c < args.channels; ++c) {
+          int most = is_signed ? -128 : 0;
+          reference::for_each_tap(w, row % out_size, [&](int64_t, int64_t pixel) {
+            most = std::max(most, value(x[(row / out_size * in_size + pixel) * args.channels + c]));
+          });
+          CHECK_EQ(value(y[row * args.channels + c]), most);
+        }
+    });
+  }
+}
+
 TEST(pool_max_indices) {
   Random random(37);
   for (int i = 0; i < 100; ++i) {

@@ -93,6 +93,28 @@ TEST(quantize_kernels) {
           check_quantize(kernel_table(isa), t, n, steps & 1, steps >> 1);
 }
 
+TEST(quantize_add_bytes) {
+  std::mt19937 rng(5);
+  for (Isa isa : available_isas())
+    for (size_t n : {0, 1, 2, 15, 16, 17, 40, 259})
+      for (const bool is_signed : {false, true}) {
+        const auto value = [&](uint8_t b) { return is_signed ? int{static_cast<int8_t>(b)} : int{b}; };
+        const auto byte = [&] { return static_cast<uint8_t>(rng()); };
+        std::vector<uint8_t> a(n), b(n), y(n + 1, 77);
+        for (size_t i = 0; i < n; ++i) a[i] = byte(), b[i] = byte();
+        const ByteTerm p{a.data(), value(byte()), 0.7f}, q{b.data(), value(byte()), 1.3f};
+        const int zero = value(byte()), low = is_signed ? -128 : 0;
+        kernel_table(isa).quantize.add_bytes(p, q, zero, is_signed, y.data(), static_cast<int64_t>(n));
+        for (size_t i = 0; i < n; ++i) {
+          const float u = static_cast<float>(value(a[i]) - p.zero) * p.factor;
+          const float v = static_cast<float>(value(b[i]) - q.zero) * q.factor;
+          const int want = static_cast<int>(std::nearbyint(u + v)) + zero;
+          CHECK_EQ(value(y[i]), std::clamp(want, low, low + 255));
+        }
+        CHECK_EQ(int{y[n]}, 77);
+      }
+}
+
 TEST(quantize_range_with_zero) {
   std::mt19937 rng(3);
   for (Isa isa : available_isas())

@@ -1,7 +1,8 @@
 // Elementwise operators on 8-bit tensors with one scale and zero point each:
 //   y = quantize(f(dequantize(a), dequantize(b))),   dequantize(q) = (q - zero) * scale,
 //   quantize(v) = saturate(round(v / scale) + zero)
-// QLinearAdd, QLinearMul with broadcasting; QLinearSigmoid, QLinearLeakyRelu; QLinearWhere; QLinearConcat.
+// QLinearAdd, QLinearMul with broadcasting; QLinearSigmoid, QLinearLeakyRelu, and QLinearUnary of the domain
+// pyinfer, which says its operator; QLinearWhere; QLinearConcat. A sum is computed in units of its own grid.
 #include <algorithm>
 #include <array>
 
@@ -9,6 +10,7 @@
 #include "kernels/kernel_table.h"
 #include "ops/byte_grid.h"
 #include "ops/elementwise.h"
+#include "ops/elementwise_kinds.h"
 
 namespace pyinfer {
 namespace {
@@ -39,10 +41,10 @@ void map_bytes(const RunContext& ctx, const std::array<uint8_t, 256>& table, con
 }
 
 std::array<uint8_t, 256> table_of(const ByteGrid& from, const ByteGrid& to, DType dtype, UnaryKind kind,
-                                  float alpha) {
+                                  const UnaryParams& params = {}) {
   std::array<uint8_t, 256> table;
   Values values(from, dtype);
-  if (kind != UnaryKind::kIdentity) unary(kind, DType::kFloat32, values.of, values.of, 256, {alpha, 0.0f});
+  if (kind != UnaryKind::kIdentity) unary(kind, DType::kFloat32, values.of, values.of, 256, params);
   quantize(to, dtype, values.of, table.data(), 256);
   return table;
 }
@@ -109,7 +111,8 @@ class QLinearBinary final : public Op {
 
 class QLinearUnary final : public Op {
  public:
-  QLinearUnary(DType dtype, UnaryKind kind, float alpha) : dtype_(dtype), kind_(kind), alpha_(alpha) {}
+  QLinearUnary(DType dtype, UnaryKind kind, const UnaryParams& params)
+      : dtype_(dtype), kind_(kind), params_(params) {}
   void plan(PlanContext& ctx) const override {
     for (int i : {1, 3}) check_grid(ctx, i);
     ctx.output(0, ctx.shape(0));
@@ -117,14 +120,14 @@ class QLinearUnary final : public Op {
     ctx.flops(ctx.shape(0).count());
   }
   void run(RunContext& ctx) const override {
-    const auto table = table_of(read_grid(ctx, 1), read_grid(ctx, 3), dtype_, kind_, alpha_);
+    const auto table = table_of(read_grid(ctx, 1), read_grid(ctx, 3), dtype_, kind_, params_);
     map_bytes(ctx, table, ctx.in<uint8_t>(0), ctx.out<uint8_t>(0), ctx.in(0).count());
   }
 
  private:
   DType dtype_;
   UnaryKind kind_;
-  float alpha_;
+  UnaryParams params_;
 };
 
 class QLinearWhere final : public Op {
@@ -141,8 +144,8 @@ class QLinearWhere final : public Op {
   void run(RunContext& ctx) const override {
     const auto& walk = ctx.state<WalkState<3>>().walk;
     const ByteGrid to = read_grid(ctx, 7);
-    const auto x_table = table_of(read_grid(ctx, 2), to, dtype_, UnaryKind::kIdentity, 0.0f);
-    const auto y_table = table_of(read_grid(ctx, 5), to, dtype_, UnaryKind::kIdentity, 0.0f);
+    const auto x_table = table_of(read_grid(ctx, 2), to, dtype_, UnaryKind::kIdentity);
+    const auto y_table = table_of(read_grid(ctx, 5), to, dtype_, UnaryKind::kIdentity);
     ctx.parallel(walk.count(), kElementwiseGrain, [&](int64_t begin, int64_t end, int) {
       walk.walk(begin, end, [&](const std::array<int64_t, 3>& at, int64_t out, int64_t n) {
         const bool* c = ctx.in<bool>(0) + at[0];
@@ -190,7 +193,7 @@ class QLinearConcat final : public Op {
     const ByteGrid to = read_grid(ctx, 0);
     int64_t at = 0;
     for (int i = 2; i < ctx.num_inputs(); i += 3) {
-      const auto table = table_of(read_grid(ctx, i + 1), to, dtype_, UnaryKind::kIdentity, 0.0f);
+      const auto table = table_of(read_grid(ctx, i + 1), to, dtype_, UnaryKind::kIdentity);
       const int64_t part = ctx.in(i).shape.count(axis, y.rank());
       for (int64_t o = 0; o < outer; ++o)
         map_bytes(ctx, table, ctx.in<uint8_t>(i) + o * part, ctx.out<uint8_t>(0) + o * row + at, part);
@@ -220,7 +223,23 @@ std::unique_ptr<Op> make_unary(NodeContext& ctx) {
   expect_grid(ctx, 0, 1);
   expect_grid(ctx, 0, 3);
   ctx.output(0, ctx.dtype(0));
-  return std::make_unique<QLinearUnary>(ctx.dtype(0), kind, ctx.attr_float("alpha", 0.01f));
+  return std::make_unique<QLinearUnary>(ctx.dtype(0), kind, UnaryParams{ctx.attr_float("alpha", 0.01f)});
+}
+
+// Any operator of elementwise_kinds.h, as the pass fuse_quantized names it.
+std::unique_ptr<Op> make_any_unary(NodeContext& ctx) {
+  ctx.expect_inputs(5, 5);
+  expect_grid(ctx, 0, 1);
+  expect_grid(ctx, 0, 3);
+  const std::vector<float> given = ctx.attr_floats("params");
+  require(given.size() == 2, ErrorCode::kInvalidModel, "attribute 'params' of ", given.size(),
+          " numbers, expected 2");
+  const UnaryParams params{given[0], given[1]};
+  const std::string op = ctx.attr_string("op");
+  const auto kind = unary_kind(op, params);
+  if (!kind || !unary_supported(*kind, DType::kFloat32)) ctx.unsupported("operator '", op, "'");
+  ctx.output(0, ctx.dtype(0));
+  return std::make_unique<QLinearUnary>(ctx.dtype(0), *kind, params);
 }
 
 std::unique_ptr<Op> make_where(NodeContext& ctx) {
@@ -256,6 +275,7 @@ std::span<const OpDef> ms_qlinear_ops() {
       {"com.microsoft", "QLinearMul", 1, make_binary<BinaryKind::kMul>},
       {"com.microsoft", "QLinearSigmoid", 1, make_unary<UnaryKind::kSigmoid>},
       {"com.microsoft", "QLinearWhere", 1, make_where},
+      {"pyinfer", "QLinearUnary", 1, make_any_unary},
   };
   return kOps;
 }

@@ -92,7 +92,8 @@ class ChannelsLast {
   void requantization(NodeId n);
   void clip_like(NodeId n);
   void along_axis(NodeId n);
-  void concat(NodeId n);
+  void joining(NodeId n, size_t first, size_t step);
+  void concat(NodeId n) { joining(n, 0, 1); }
   void drop_axes(NodeId n);
   void slice(NodeId n);
   void pad(NodeId n);
@@ -277,17 +278,18 @@ void ChannelsLast::along_axis(NodeId n) {
   for (size_t i = 0; i < edit_.node(n).outputs.size(); ++i) produce(n, i, perm);
 }
 
-void ChannelsLast::concat(NodeId n) {
+// The parts are every `step`th input from `first` on.
+void ChannelsLast::joining(NodeId n, size_t first, size_t step) {
   const std::vector<ValueId> inputs = edit_.node(n).inputs;
   const Twin* lead = nullptr;
-  for (size_t i = 0; i < inputs.size() && !lead; ++i) lead = twin(inputs[i]);
+  for (size_t i = first; i < inputs.size() && !lead; i += step) lead = twin(inputs[i]);
   const auto* axis = attribute<int64_t>(edit_.node(n), "axis");
   if (lead == nullptr || axis == nullptr) return;
   const Ints perm = lead->perm;
   const auto axes = moved_axes({*axis}, perm);
-  for (ValueId id : inputs)
-    if (!axes || rank(id) != static_cast<int>(perm.size())) return;
-  for (size_t i = 0; i < inputs.size(); ++i) edit_.set_input(n, i, turned(inputs[i], perm));
+  for (size_t i = first; i < inputs.size(); i += step)
+    if (!axes || rank(inputs[i]) != static_cast<int>(perm.size())) return;
+  for (size_t i = first; i < inputs.size(); i += step) edit_.set_input(n, i, turned(inputs[i], perm));
   edit_.node(n).attributes["axis"] = Attribute{(*axes)[0]};
   produce(n, 0, perm);
 }
@@ -436,7 +438,9 @@ void ChannelsLast::visit(NodeId n) {
   if (node.domain == "com.microsoft" && node.op_type == "FusedConv") return convolution(n);
   if (node.domain == "com.microsoft" && (node.op_type == "QLinearAdd" || node.op_type == "QLinearMul"))
     return integer_elementwise(n);
+  if (node.domain == "com.microsoft" && node.op_type == "QLinearConcat") return joining(n, 2, 3);
   if (node.domain == "pyinfer" && node.op_type == "QLinearConv") return integer_convolution(n);
+  if (node.domain == "pyinfer" && node.op_type == "QLinearUnary") return clip_like(n);
   const auto it = node.domain.empty() ? kVisits.find(node.op_type) : kVisits.end();
   if (it != kVisits.end()) (this->*it->second)(n);
 }

@@ -1,12 +1,14 @@
 // What stands between DequantizeLinear and QuantizeLinear becomes an operator on the integers themselves:
 //   Q(clip(Conv(D(x), D(w), D(b)))) = QLinearConv(x, w, b)      Q(Gemm(D(x), D(w), D(b))) = QGemm(x, w, b)
-//   Q(D(a) + D(b)) = QLinearAdd(a, b)                           Q(f(D(x))) = f(x), where f moves elements or
-//                                                               takes the greatest, and both grids are one
+//   Q(MatMul(D(a), D(b))) = QLinearMatMul(a, b)                 Q([D(a), D(b) ...]) = QLinearConcat(a, b ...)
+//   Q(D(a) + D(b)) = QLinearAdd(a, b), and so products          Q(f(D(x))) = QLinearUnary(x), a table
+//   Q(f(D(x))) = f(x), where f moves elements or takes the greatest, and all grids are one
 // with D(q) = (q - zero) scale. Sums of integers are exact, and are rounded once, to the grid of the output.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "ops/elementwise_kinds.h"
 #include "passes/match.h"
 #include "passes/pass.h"
 
@@ -169,15 +171,24 @@ class Fusion {
   }
 
   void onto_grid(NodeId q) {
-    auto t = target(q);
-    if (!t) return;
-    if (moves(q, *t)) return;
-    const ValueId y = without_clip(edit_.node(q).inputs[0], *t);
+    const auto t = target(q);
+    if (!t || moves(q, *t)) return;
+    clipped(q, *t);
+    if (is_op(edit_.node(q), "QuantizeLinear")) unary(q, *t);
+  }
+
+  // Operators that bounds may follow.
+  void clipped(NodeId q, Target t) {
+    const ValueId y = without_clip(edit_.node(q).inputs[0], t);
     const NodeId n = edit_.producer(y);
     if (n == kNoNode || edit_.only_reader(y) == kNoNode) return;
-    if (is_op(edit_.node(n), "Conv")) convolution(n, q, *t);
-    if (is_op(edit_.node(n), "Gemm") && t->whole()) gemm(n, q);
-    if (is_op(edit_.node(n), "Add") && t->whole()) add(n, q, *t);
+    if (is_op(edit_.node(n), "Conv")) convolution(n, q, t);
+    if (!t.whole()) return;
+    if (is_op(edit_.node(n), "Gemm")) gemm(n, q);
+    if (is_op(edit_.node(n), "MatMul")) matmul(n, q, t);
+    if (is_op(edit_.node(n), "Add")) binary(n, q, t, "QLinearAdd");
+    if (is_op(edit_.node(n), "Mul")) binary(n, q, t, "QLinearMul");
+    if (is_op(edit_.node(n), "Concat")) concat(n, q, t);
   }
 
   // The QuantizeLinear becomes the whole: its place and its output stay.
@@ -239,15 +250,68 @@ class Fusion {
     edit_.node(q != kNoNode ? q : n).attributes.erase("beta");
   }
 
-  void add(NodeId n, NodeId q, const Target& t) {
+  // Of two activations, or of weights with a grid for each column.
+  void matmul(NodeId n, NodeId q, const Target& t) {
+    const Node& node = edit_.node(n);
+    const auto a = dequantized(node.inputs[0]);
+    auto b = dequantized(node.inputs[1]);
+    if (!b) b = weights(node.inputs[1], 1);
+    if (!a || !b) return;
+    const Tensor& w = constant(b->q);
+    if (constant(b->scale).count() != 1 && w.shape().rank() != 2) return;
+    const Quantized& y = t.grid;
+    become(q, "", "QLinearMatMul", {a->q, a->scale, a->zero, b->q, b->scale, b->zero, y.scale, y.zero}, n);
+    edit_.node(q).version = kNewestOpset;
+  }
+
+  // D(x) as x, of the type of the result.
+  std::optional<Quantized> dequantized(ValueId id, const Target& t) {
+    const auto x = dequantized(id);
+    return x && constant(x->zero).dtype() == t.dtype ? x : std::nullopt;
+  }
+
+  void binary(NodeId n, NodeId q, const Target& t, std::string_view op_type) {
     const Node& node = edit_.node(n);
     if (node.inputs.size() != 2) return;
-    const auto a = dequantized(node.inputs[0]), b = dequantized(node.inputs[1]);
+    const auto a = dequantized(node.inputs[0], t), b = dequantized(node.inputs[1], t);
     if (!a || !b) return;
-    if (constant(a->zero).dtype() != t.dtype || constant(b->zero).dtype() != t.dtype) return;
     const Quantized& y = t.grid;
-    become(q, "com.microsoft", "QLinearAdd",
-           {a->q, a->scale, a->zero, b->q, b->scale, b->zero, y.scale, y.zero}, n);
+    become(q, "com.microsoft", op_type, {a->q, a->scale, a->zero, b->q, b->scale, b->zero, y.scale, y.zero},
+           n);
+  }
+
+  void concat(NodeId n, NodeId q, const Target& t) {
+    std::vector<ValueId> bytes, inputs{t.grid.scale, t.grid.zero};
+    bool one_grid = true;
+    for (ValueId id : edit_.node(n).inputs) {
+      const auto x = dequantized(id, t);
+      if (!x) return;
+      one_grid = one_grid && same(x->scale, t.grid.scale) && same(x->zero, t.grid.zero);
+      bytes.push_back(x->q);
+      inputs.insert(inputs.end(), {x->q, x->scale, x->zero});
+    }
+    become(q, one_grid ? "" : "com.microsoft", one_grid ? "Concat" : "QLinearConcat",
+           one_grid ? bytes : inputs, n);
+    if (one_grid) edit_.node(q).version = kNewestOpset;
+  }
+
+  // An operator of one tensor, as a table of all its bytes.
+  void unary(NodeId q, const Target& t) {
+    const ValueId y = edit_.node(q).inputs[0];
+    const NodeId n = edit_.producer(y);
+    if (n == kNoNode || edit_.only_reader(y) == kNoNode) return;
+    std::optional<UnaryCall> call;
+    try {
+      call = unary_call(edit_.node(n));
+    } catch (const Error&) {
+      return;  // reported when the graph is lowered
+    }
+    const auto x =
+        call && edit_.node(n).inputs.size() == 1 ? dequantized(edit_.node(n).inputs[0], t) : std::nullopt;
+    if (!x) return;
+    become(q, "pyinfer", "QLinearUnary", {x->q, x->scale, x->zero, t.grid.scale, t.grid.zero}, n);
+    edit_.node(q).attributes = {{"op", Attribute{std::string(call->name)}},
+                                {"params", Attribute{std::vector<float>{call->params.a, call->params.b}}}};
   }
 
   bool same(ValueId a, ValueId b) const {

@@ -11,12 +11,12 @@ struct Pass {
   void (*run)(GraphEdit& edit, const PassContext& ctx);
 };
 
-// THE ordered list. Integers stay integers before constants, their weights among them, are folded. Shapes become constants before constants are folded; then conditions are constants, and
-// what the branches bring is folded in turn; what folding leaves alone is simplified; then weights absorb
-// what follows them, which needs the simplified neighbours. Patterns become single operators before images go
-// channels last, and what is left behind a product joins it. Last, what no longer changes is marked for its
-// algorithm, convolutions that have all their parts are joined, and so are elementwise operators that no
-// other pass has taken.
+// THE ordered list. Integers stay integers before constants, their weights among them, are folded. Shapes
+// become constants before constants are folded; then conditions are constants, and what the branches bring is
+// folded in turn; what folding leaves alone is simplified; then weights absorb what follows them, which needs
+// the simplified neighbours. Patterns become single operators before images go channels last, and what is
+// left behind a product joins it. Last, what no longer changes is marked for its algorithm, convolutions that
+// have all their parts are joined, and so are elementwise operators that no other pass has taken.
 constexpr Pass kPasses[] = {
     {"fuse_quantized", fuse_quantized},
     {"fold_shapes", fold_shapes},

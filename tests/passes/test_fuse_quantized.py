@@ -261,6 +261,84 @@ def test_what_moves_bytes_stays_on_their_grid(dtype):
         np.testing.assert_array_equal(pyinfer.load(model)(data), windows.max((4, 5)).reshape(2, -1))
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("per_column", [False, True])
+def test_matmul(dtype, per_column):
+    rng = np.random.default_rng(9)
+    for rows, depth, columns in ((3, 37, 40), (1, 8, 5), (0, 4, 4), (17, 1, 1)):
+        g = Qdq()
+        w = rng.integers(-128, 127, (depth, columns), endpoint=True).astype(np.int8)
+        w_scale = rng.uniform(0.001, 0.01, columns).astype(F) if per_column else F(0.01)
+        wd = g.dequantize(g.constant(w), w_scale, np.zeros_like(w_scale, np.int8), axis=1)
+        zero, y_zero = np.asarray(7, dtype), np.asarray(-3 if dtype == np.int8 else 100, dtype)
+        y = g.add("MatMul", [g.activation("x", 0.05, zero), wd])
+        model = g.model({"x": ["n", 2, depth]}, [g.quantize(y, 0.1, y_zero)])
+        assert operators(model).get("QLinearMatMul") == 1
+        data = rng.standard_normal((rows, 2, depth)).astype(F)
+        sums = (to_grid(data, F(0.05), zero).astype(np.int64) - int(zero)) @ w.astype(np.int64)
+        expected = requantized(sums, F(0.05) * w_scale / F(0.1), y_zero, *limits(dtype))
+        np.testing.assert_array_equal(pyinfer.load(model)(data), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize(
+    ("op", "attributes"), [("Sigmoid", {}), ("Relu", {}), ("HardSwish", {}), ("LeakyRelu", {"alpha": 0.2})]
+)
+def test_table(op, attributes, dtype):
+    """A function of one value on bytes, behind a convolution so that it goes channels last."""
+    rng = np.random.default_rng(10)
+    g = Qdq()
+    zero, y_zero = np.asarray(9, dtype), np.asarray(3, dtype)
+    w = rng.integers(-128, 127, (5, 4, 1, 1)).astype(np.int8)
+    x = g.activation("x", 0.05, zero)
+    y = g.activation(g.add("Conv", [x, g.dequantize(g.constant(w), F(0.01), np.int8(0))]), 0.1, zero)
+    model = g.model({"x": ["n", 4, "h", "w"]}, [g.quantize(g.add(op, [y], **attributes), 0.07, y_zero)])
+    assert operators(model) == {
+        "QuantizeLinear": 1,
+        "Transpose": 2,
+        "pyinfer.QLinearConvNhwc": 1,
+        "pyinfer.QLinearUnary": 1,
+    }
+    data = rng.standard_normal((2, 4, 5, 3)).astype(F)
+    q = to_grid(data, F(0.05), zero).astype(np.int64) - int(zero)
+    q = requantized(convolved(q, w, 1, 0, 1), F(0.05) * F(0.01) / F(0.1), zero, *limits(dtype))
+    v = ((q.astype(F) - F(zero)) * F(0.1)).astype(np.float64)
+    exact = {
+        "Sigmoid": 1 / (1 + np.exp(-v)),
+        "Relu": np.maximum(v, 0),
+        "HardSwish": v * np.clip(v / 6 + 0.5, 0, 1),
+        "LeakyRelu": np.where(v < 0, 0.2 * v, v),
+    }[op]
+    got = pyinfer.load(model)(data)
+    exact = np.clip(exact / 0.07 + int(y_zero), *limits(dtype))
+    assert got.dtype == dtype
+    assert np.abs(got - exact).max() < 0.501
+
+
+@pytest.mark.parametrize("one_grid", [False, True])
+def test_concat_and_product(one_grid):
+    rng = np.random.default_rng(11)
+    g = Qdq()
+    zero = np.asarray(9, np.uint8)
+    parts, x = [], g.activation("x", 0.05, zero)
+    for channels, scale in ((3, 0.1), (8, 0.1 if one_grid else 0.2)):
+        w = rng.integers(-128, 127, (channels, 4, 1, 1)).astype(np.int8)
+        parts.append(
+            g.activation(g.add("Conv", [x, g.dequantize(g.constant(w), F(0.01), np.int8(0))]), scale, zero)
+        )
+    y = g.activation(g.add("Concat", parts, axis=1), 0.1, zero)
+    y = g.quantize(g.add("Mul", [y, y]), 0.3, zero)
+    model = g.model({"x": ["n", 4, "h", "w"]}, [y])
+    left = operators(model)
+    assert left.get("Concat", 0) == one_grid
+    assert left.get("com.microsoft.QLinearConcat", 0) == (not one_grid)
+    assert left["com.microsoft.QLinearMul"] == 1
+    assert left["Transpose"] == 2
+    data = rng.standard_normal((2, 4, 5, 3)).astype(F)
+    plain = pyinfer.load(model, disable_passes=[PASS])(data)
+    assert np.abs(pyinfer.load(model)(data).astype(int) - plain.astype(int)).max() <= 2
+
+
 def refused() -> dict[str, onnx.ModelProto]:
     """Graphs that look like the pattern."""
     cases = {}
@@ -281,7 +359,7 @@ def refused() -> dict[str, onnx.ModelProto]:
 
     case("the convolution is read elsewhere", read=True)
     case("weights have scales along their inputs", w_scale=np.full(4, 0.01, F), axis=1)
-    case("another activation", middle="Sigmoid")
+    case("an activation that is no bound", middle="Sigmoid")
     case("a float input", float=True)
     return cases
 

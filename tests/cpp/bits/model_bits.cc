@@ -1,13 +1,14 @@
 // Prints a hash of each row that a model computes from fixed pseudo-random inputs, to be compared with those
 // of another instruction set or processor (tools/compare_bits.py does):
 //
-//   pyinfer_model_bits MODEL [--batch 1,3,8] [--threads 1,2,4] [INPUT=SHAPE[:VALUE]]...
+//   pyinfer_model_bits MODEL [--batch 1,3,8] [--threads 1,2,4] [--whole] [INPUT=SHAPE[:VALUE]]...
 //   pyinfer_model_bits silero_vad.onnx --batch 1,3 input=Bx512 state=2xBx128 sr=:16000
 //
 // SHAPE is numbers joined by x, with B where the batch is, empty for a scalar; unless given, the declared
 // shape, whose open dimensions are B in front and 1 elsewhere. VALUE fills the input; else floats lie in
 // [-2, 2) and integers below 200, and those of row b depend on nothing else, whatever batch it travels in.
-// Exit status 1 when a row's bits differ between two of the batches or thread counts.
+// Exit status 1 when a row's bits differ between two of the batches or thread counts. --whole is for models
+// that compute a row from others too: it takes each output of each batch as one.
 #include <bit>
 #include <cstring>
 #include <iostream>
@@ -117,22 +118,27 @@ uint64_t hash_row(const Tensor& t, const Rows& rows, int64_t b) {
   return hash;
 }
 
-// "OUTPUT[ROW]" and its hash; the batch of an output is its first dimension of that length.
-void collect(const std::string& name, const Object& value, int64_t batch,
+// "OUTPUT[ROW]", or "OUTPUT/BATCH" if `whole`, and its hash; the batch of an output is its first dimension of
+// that length.
+void collect(const std::string& name, const Object& value, int64_t batch, bool whole,
              std::map<std::string, uint64_t>& found) {
   require(value.kind == Object::Kind::kTensor && value.tensor.dtype() != DType::kString,
           ErrorCode::kInvalidInput, "output ", name, " is no tensor of numbers");
   const Shape& shape = value.tensor.shape();
   int axis = -1;
-  for (int i = shape.rank() - 1; i >= 0; --i)
+  for (int i = shape.rank() - 1; i >= 0 && !whole; --i)
     if (shape[i] == batch) axis = i;
   const Rows rows(shape, axis);
+  if (whole) {
+    found[name + "/" + std::to_string(batch)] = hash_row(value.tensor, rows, 0);
+    return;
+  }
   for (int64_t b = 0; b < rows.batch; ++b)
     found[name + "[" + std::to_string(b) + "]"] = hash_row(value.tensor, rows, b);
 }
 
 int run(const std::string& path, const std::vector<int64_t>& batches, const std::vector<int64_t>& threads,
-        const std::map<std::string, Feed>& feeds) {
+        bool whole, const std::map<std::string, Feed>& feeds) {
   std::map<std::string, uint64_t> all;
   int differing = 0;
   for (int64_t thread_count : threads) {
@@ -148,7 +154,8 @@ int run(const std::string& path, const std::vector<int64_t>& batches, const std:
       }
       model->run(inputs, outputs);
       std::map<std::string, uint64_t> found;
-      for (size_t i = 0; i < outputs.size(); ++i) collect(model->outputs()[i].name, outputs[i], batch, found);
+      for (size_t i = 0; i < outputs.size(); ++i)
+        collect(model->outputs()[i].name, outputs[i], batch, whole, found);
       for (const auto& [row, hash] : found) {
         if (all.try_emplace(row, hash).first->second == hash) continue;
         std::cerr << row << " differs at batch " << batch << " on " << thread_count << " threads\n";
@@ -167,6 +174,7 @@ int main(int argc, char** argv) try {
   require(argc > 1, ErrorCode::kInvalidInput, "expected a model file");
   std::vector<int64_t> batches{1}, threads{1};
   std::map<std::string, Feed> feeds;
+  bool whole = false;
   for (int i = 2; i < argc; ++i) {
     const std::string arg = argv[i];
     if ((arg == "--batch" || arg == "--threads") && i + 1 < argc) {
@@ -175,11 +183,15 @@ int main(int argc, char** argv) try {
       for (const std::string& n : split(argv[++i], ',')) list.push_back(std::stoll(n));
       continue;
     }
+    if (arg == "--whole") {
+      whole = true;
+      continue;
+    }
     const size_t equals = arg.find('=');
     require(equals != std::string::npos, ErrorCode::kInvalidInput, "expected INPUT=SHAPE[:VALUE], not ", arg);
     feeds[arg.substr(0, equals)] = parse_feed(arg.substr(equals + 1));
   }
-  return run(argv[1], batches, threads, feeds);
+  return run(argv[1], batches, threads, whole, feeds);
 } catch (const std::exception& e) {
   std::cerr << e.what() << "\n";
   return 1;

@@ -7,7 +7,7 @@ compares two builds.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,15 @@ class Case:
     small: dict[str, str] = field(default_factory=dict)  # what differs under emulation
     # Whether a row is computed from other rows too: dynamic quantization takes its scale from the whole batch.
     rows_depend: bool = False
+
+    def uncut(self) -> Case:
+        """Sentences of their declared length."""
+        if self.tokens is None:
+            return self
+        declared, shorter = (f"Bx{length}" for length in self.tokens)
+        return replace(
+            self, tokens=None, shapes={k: v.replace(shorter, declared) for k, v in self.shapes.items()}
+        )
 
 
 def _image(size: int, small: int) -> Case:
@@ -71,9 +80,9 @@ CASES = {
 }
 
 
-def case_model(name: str) -> Path | onnx.ModelProto | None:
+def case_model(name: str, case: Case | None = None) -> Path | onnx.ModelProto | None:
     """The model, taking any batch; None where its package is not installed."""
-    case = CASES[name]
+    case = case or CASES[name]
     if case.package is None:
         return any_batch(zoo_model(name), case.batch_axes, case.tokens)
     found = package_files(*case.package)

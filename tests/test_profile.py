@@ -150,6 +150,9 @@ def test_the_least_time_follows_from_the_ceilings():
     assert roofline.seconds(flops=0, read=100, written=0) == 10
     assert roofline.seconds(flops=0, read=100, written=100) == 40
     assert roofline.seconds(flops=0, read=300, written=100) == 20 + 40
+    assert roofline.seconds(flops=0, read=1008, written=0) == pytest.approx(
+        100.8
+    )  # the set itself, in whole blocks
     assert roofline.seconds(flops=0, read=2000, written=0) == 1000  # from the larger, slower memory
     assert roofline.seconds(flops=0, read=10**6, written=0) == 500000
     assert roofline.seconds(flops=5000, read=100, written=0) == 50  # the later of the two
@@ -222,4 +225,5 @@ def test_the_kernel_benchmarks_run(tmp_path):
         extra = benchmark["extra_info"]
         assert extra["gbytes_per_second"] > 0
         assert extra["percent_of_roofline"] > 0
+        assert extra["step_seconds"] > 0
         assert extra["ceiling_gflops_per_second"] > 0

@@ -1,7 +1,7 @@
-"""Elementwise operators; bound by memory, in a cache or outside."""
+"""Elementwise operators, in the second-level cache, a third and memory: the cheap ones are bound by those."""
 
 import pytest
-from harness import label, measure, normal, one_node
+from harness import label, measure, normal
 
 SHAPES = [(32, 1024), (1024, 1024), (16, 1024, 1024)]
 UNARY = ["Relu", "Sigmoid", "Tanh", "Erf", "Exp", "Gelu", "HardSwish", "Sqrt"]
@@ -11,7 +11,7 @@ UNARY = ["Relu", "Sigmoid", "Tanh", "Erf", "Exp", "Gelu", "HardSwish", "Sqrt"]
 @pytest.mark.parametrize("op", UNARY)
 def test_unary(benchmark, op, shape):
     inputs = {"x": abs(normal(*shape)) if op == "Sqrt" else normal(*shape)}
-    measure(benchmark, one_node(op, inputs, {}), inputs, 0)
+    measure(benchmark, op, inputs, goal=85 if op == "Relu" else None)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=label)
@@ -19,4 +19,4 @@ def test_unary(benchmark, op, shape):
 @pytest.mark.parametrize("broadcast", [False, True], ids=["same", "row"])
 def test_binary(benchmark, op, shape, broadcast):
     inputs = {"a": normal(*shape), "b": normal(*(shape[-1:] if broadcast else shape))}
-    measure(benchmark, one_node(op, inputs, {}), inputs, 0)
+    measure(benchmark, op, inputs, goal=85)

@@ -16,7 +16,7 @@ namespace {
 constexpr int kSamples = 5;  // the best counts: others slow a sample down, nothing speeds it up
 constexpr int64_t kRounds = 200'000;
 constexpr int64_t kBytesPerSample = 64 << 20;
-constexpr int64_t kSmallestSet = 128 << 10;  // bytes of one thread; each next set is four times as large
+constexpr int64_t kSmallestSet = 128 << 10;  // bytes of one thread; each next set is twice as large
 constexpr int64_t kLargestSet = 128 << 20;   // bytes of all threads: beyond the caches
 
 // The shortest time of work(thread) on all threads at once, in seconds. Not on a ThreadPool: there the first
@@ -61,7 +61,7 @@ Roofline measure_roofline(int threads) {
   const AlignedBytes memory(static_cast<size_t>(kLargestSet), true);
   auto* const base = memory.as<float>();
   const int64_t share = kLargestSet / 4 / threads;  // floats of one thread
-  for (int64_t set = kSmallestSet; set / 4 < kLargestSet / threads; set *= 4) {
+  for (int64_t set = kSmallestSet; set / 2 < kLargestSet / threads; set *= 2) {
     const int64_t n = std::min(set / 4, share) / (2 * kRooflineBlock) * (2 * kRooflineBlock);
     const int64_t repeats = std::max<int64_t>(1, kBytesPerSample / threads / (4 * n));
     const double bytes = static_cast<double>(4 * n * repeats * threads);

@@ -54,15 +54,20 @@ class Roofline:
     flops: float
     bandwidth: list[tuple[int, float, float]] = field(default_factory=list)
 
+    def level(self, size: float) -> tuple[int, float, float]:
+        """The smallest working set measured that holds `size` bytes, and its rates of reading and of copying.
+
+        Sets are whole blocks, and so a little less than the power of two that they stand for.
+        """
+        return next((level for level in self.bandwidth if size <= 1.01 * level[0]), self.bandwidth[-1])
+
     def seconds(self, flops: float, read: float, written: float) -> float:
         """The least time for this much work.
 
         What is read and written goes at the rate of copying, what remains of the larger one at that of
         reading, from the smallest memory that holds all.
         """
-        _, read_rate, copy_rate = next(
-            (level for level in self.bandwidth if read + written <= level[0]), self.bandwidth[-1]
-        )
+        _, read_rate, copy_rate = self.level(read + written)
         both = min(read, written)
         return max(flops / self.flops, 2 * both / copy_rate + (max(read, written) - both) / read_rate)
 
@@ -73,15 +78,20 @@ def measure_roofline(threads: int) -> Roofline:
     return Roofline(threads, flops, bandwidth)
 
 
-def profile(model: Model, inputs: Mapping[str, object], name: str, runs: int = 20) -> dict[str, Any]:
-    """Profile `runs` runs after one that warms up; docs/benchmarking.md describes the result."""
+def profile(
+    model: Model, inputs: Mapping[str, object], name: str, runs: int = 20, roofline: Roofline | None = None
+) -> dict[str, Any]:
+    """Profile `runs` runs after one that warms up; docs/benchmarking.md describes the result.
+
+    The roofline is measured unless given.
+    """
     feeds = model._feeds(inputs)
     core = model._core
     core.run(feeds, None)
     profiles = [[Record(*record) for record in core.profile(feeds)] for _ in range(runs)]
     totals = [_total(records) for records in profiles]
     middle = profiles[sorted(range(runs), key=totals.__getitem__)[runs // 2]]
-    roofline = measure_roofline(core.threads)
+    roofline = roofline or measure_roofline(core.threads)
     steps = _steps([_by_step(records) for records in profiles], roofline)
     return {
         "schema": SCHEMA,

@@ -90,16 +90,16 @@ def case_model(name: str, case: Case | None = None) -> Path | onnx.ModelProto | 
 
 
 def make_feeds(
-    specs: tuple[pyinfer.TensorSpec, ...], shapes: dict[str, str], batch: int
+    specs: tuple[pyinfer.TensorSpec, ...], shapes: dict[str, str], batch: int, first: int = 0
 ) -> dict[str, np.ndarray]:
-    """Inputs whose row b depends on b alone, whatever batch it travels in."""
+    """Rows from `first` on; what is in a row depends on its number alone, whatever batch it travels in."""
     feeds = {}
     for number, spec in enumerate(specs):
         shape, _, value = shapes[spec.name].partition(":")
         dims = shape.split("x") if shape else []
         one = [1 if d == "B" else int(d) for d in dims]
         rows = []
-        for row in range(batch):
+        for row in range(first, first + batch):
             rng = np.random.default_rng([number, row])
             if value:
                 rows.append(np.full(one, float(value), spec.dtype))
@@ -111,7 +111,7 @@ def make_feeds(
     return feeds
 
 
-def row_hashes(outputs: dict[str, np.ndarray], batch: int, apart: bool) -> dict[str, str]:
+def row_hashes(outputs: dict[str, np.ndarray], batch: int, apart: bool, first: int = 0) -> dict[str, str]:
     """The hash of each row of each output, or, unless `apart`, of each output, named by its batch.
 
     The batch of an output is its first dimension of that length.
@@ -120,9 +120,9 @@ def row_hashes(outputs: dict[str, np.ndarray], batch: int, apart: bool) -> dict[
     for name, value in outputs.items():
         if apart and batch in value.shape:
             rows = np.moveaxis(value, value.shape.index(batch), 0)
-            parts = {f"{name}[{i}]": row for i, row in enumerate(rows)}
+            parts = {f"{name}[{first + i}]": row for i, row in enumerate(rows)}
         else:
-            parts = {f"{name}[0]" if apart else f"{name} of {batch}": value}
+            parts = {f"{name}[{first}]" if apart else f"{name} of {batch}": value}
         for part, data in parts.items():
             found[part] = hashlib.sha256(np.ascontiguousarray(data).tobytes()).hexdigest()
     return found

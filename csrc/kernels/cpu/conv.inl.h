@@ -34,11 +34,7 @@ inline ConvPlan plan_conv(const ConvArgs& args) {
   const int64_t taps = volume(w.kernel, w.rank);
   const int64_t channels = s.in_channels / s.groups;
   ConvPlan plan{};
-  plan.pointwise = true;
-  for (int d = 0; d < w.rank; ++d) {
-    plan.pointwise =
-        plan.pointwise && w.kernel[d] == 1 && w.stride[d] == 1 && w.pad[d] == 0 && w.output[d] == w.input[d];
-  }
+  plan.pointwise = is_pointwise(w);
   // With few channels the taps along the last axis are gathered together.
   plan.runs = s.groups == 1 && args.x_stride == channels && w.dilation[last] == 1 && w.kernel[last] > 1 &&
               channels < kConvFewChannels;

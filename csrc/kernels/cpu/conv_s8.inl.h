@@ -28,8 +28,8 @@ inline int64_t s8_padding_bytes(const ConvShape& s) {
 }
 inline size_t conv_s8_scratch_bytes(const ConvShape& s) {
   const size_t prepared = s8_scratch_bytes(conv_s8_depth(s)), depthwise = s8_depthwise_scratch_bytes(s);
-  const int64_t direct =
-      s8_padding_bytes(s) + kS8DirectRows * (4 + 8 * volume(s.window.kernel, s.window.rank));
+  const int64_t direct = s8_padding_bytes(s) + 4 * kS8DirectRows +
+                         8 * (kS8DirectRows + 1) * volume(s.window.kernel, s.window.rank);
   const size_t most = prepared > depthwise ? prepared : depthwise;
   return kS8Centred || most > static_cast<size_t>(direct) ? most : static_cast<size_t>(direct);
 }
@@ -77,17 +77,45 @@ uint32_t conv_s8_gather(const Window& w, const PixelCursor& p, const uint8_t* im
   return sum;
 }
 
-// Fills the tables of the tiles of `count` output pixels from `pixel` on.
-inline void conv_s8_point(const ConvS8Args& args, PixelCursor pixel, int64_t count, int64_t first_channel,
-                          const uint8_t* padding, const uint8_t** table) {
+// Where direct rows find their pixels.
+struct S8Pointers {
+  uint8_t* padding;  // a pixel of it
+  int32_t* zeros;    // of rows
+  int64_t* offsets;  // of taps from a window's first pixel
+  const uint8_t** table;
+  S8Pointers(const ConvShape& s, void* scratch) {
+    padding = static_cast<uint8_t*>(scratch);
+    zeros = reinterpret_cast<int32_t*>(padding + s8_padding_bytes(s));
+    offsets = reinterpret_cast<int64_t*>(zeros + kS8DirectRows);
+    table = reinterpret_cast<const uint8_t**>(offsets + volume(s.window.kernel, s.window.rank));
+  }
+};
+
+// Fills the tables of the tiles of `count` output pixels from `row` on.
+inline void conv_s8_point(const ConvS8Args& args, int64_t row, int64_t count, int64_t first_channel,
+                          const S8Pointers& to) {
   const Window& w = args.shape.window;
   const int64_t taps = volume(w.kernel, w.rank), image_size = volume(w.input, w.rank) * args.x_stride;
+  const uint8_t* x = static_cast<const uint8_t*>(args.x) + first_channel;
+  if (is_pointwise(w)) {
+    for (int64_t i = 0; i < count; ++i) to.table[i] = x + (row + i) * args.x_stride;
+    return;
+  }
+  const Interior interior = interior_of(w);
   const RowSplit split(count);
+  const uint8_t** table = to.table;
+  PixelCursor pixel = pixel_at(w, row);
   for (int64_t i = 0; i < split.tiles; ++i) {
     const int height = split.height(i);
     for (int r = 0; r < height; ++r, advance(w, pixel)) {
-      const uint8_t* image = static_cast<const uint8_t*>(args.x) + pixel.image * image_size + first_channel;
-      gather_taps(w, pixel, image, args.x_stride, padding, table + r, height);
+      const uint8_t* image = x + pixel.image * image_size;
+      const uint8_t** out = table + r;
+      if (contains(interior, w, pixel)) {
+        const uint8_t* first = image + first_pixel(w, pixel) * args.x_stride;
+        for (int64_t t = 0; t < taps; ++t, out += height) *out = first + to.offsets[t];
+      } else {
+        gather_taps(w, pixel, image, args.x_stride, static_cast<const uint8_t*>(to.padding), out, height);
+      }
     }
     table += height * taps;
   }
@@ -122,18 +150,18 @@ inline void conv_s8_direct(const ConvS8Args& args, const GemmS8Args& product, in
                            int64_t count, int64_t panel_begin, int64_t panel_end, void* scratch) {
   const ConvShape& s = args.shape;
   const int64_t taps = volume(s.window.kernel, s.window.rank), channels = s.in_channels / s.groups;
-  auto* padding = static_cast<uint8_t*>(scratch);
-  auto* zeros = reinterpret_cast<int32_t*>(padding + s8_padding_bytes(s));
-  auto** table = reinterpret_cast<const uint8_t**>(zeros + kS8DirectRows);
-  for (int64_t i = 0; i < channels; ++i) padding[i] = static_cast<uint8_t>(args.x_zero);
-  for (int64_t i = 0; i < kS8DirectRows && !args.raw; ++i) zeros[i] = args.x_zero;
-  conv_s8_point(args, pixel_at(s.window, row), count, g * channels, padding, table);
+  const S8Pointers to(s, scratch);
+  for (int64_t i = 0; i < channels; ++i) to.padding[i] = static_cast<uint8_t>(args.x_zero);
+  for (int64_t i = 0; i < kS8DirectRows && !args.raw; ++i) to.zeros[i] = args.x_zero;
+  tap_offsets(s.window, s.window.rank, args.x_stride, to.offsets);
+  conv_s8_point(args, row, count, g * channels, to);
   const S8Block block{.segments = taps,
                       .segment_groups = channels / kS8Group,
-                      .sums = reinterpret_cast<const uint32_t*>(zeros),  // not read: B's zero points are 0
-                      .zeros = args.raw ? nullptr : zeros};
-  s8_block(product, block, row, count, panel_begin, panel_end,
-           [&](int, int64_t first) { return reinterpret_cast<const S8Value* const*>(table + first * taps); });
+                      .sums = reinterpret_cast<const uint32_t*>(to.zeros),  // not read: B's zero points are 0
+                      .zeros = args.raw ? nullptr : to.zeros};
+  s8_block(product, block, row, count, panel_begin, panel_end, [&](int, int64_t first) {
+    return reinterpret_cast<const S8Value* const*>(to.table + first * taps);
+  });
 }
 
 // The same from pixels that are gathered.

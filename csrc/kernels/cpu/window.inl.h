@@ -37,6 +37,14 @@ inline void advance(const Window& w, PixelCursor& p) {
   ++p.image;
 }
 
+// Whether output pixel i reads input pixel i alone.
+inline bool is_pointwise(const Window& w) {
+  bool one = true;
+  for (int d = 0; d < w.rank; ++d)
+    one = one && w.kernel[d] == 1 && w.stride[d] == 1 && w.pad[d] == 0 && w.output[d] == w.input[d];
+  return one;
+}
+
 // Where the windows that touch no padding are: along axis d, output positions [low[d], high[d]).
 struct Interior {
   int64_t low[kMaxSpatialRank], high[kMaxSpatialRank];

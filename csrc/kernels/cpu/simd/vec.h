@@ -59,6 +59,14 @@ inline F32 load_n(const float* p, int n, F32 rest) {
   return select(first_lanes(n), load_n(p, n), rest);
 }
 
+#if !defined(PYINFER_ISA_AVX512)
+constexpr bool kPacksBytes = false;
+struct BytePacking {
+  BytePacking(int32_t, int32_t, int32_t) {}
+  void store(uint8_t*, uint8_t*, I32, I32, I32, I32) const {}
+};
+#endif
+
 inline void store_bytes_n(uint8_t* p, I32 v, int n) {
   uint8_t buffer[16];
   store_bytes(buffer, v);

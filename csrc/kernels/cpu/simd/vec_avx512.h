@@ -388,6 +388,38 @@ inline void store_bytes(uint8_t* p, I32 v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v.v));
 }
 
+// Two rows of 32 integers as bytes: added to `zero`, cut to [low, high], where that is not above zero.
+constexpr bool kPacksBytes = true;
+class BytePacking {
+ public:
+  BytePacking(int32_t zero, int32_t low, int32_t high)
+      : is_signed_(low < 0),
+        zero_(_mm512_set1_epi16(static_cast<int16_t>(zero))),
+        low_(_mm512_set1_epi8(static_cast<char>(low))),
+        high_(_mm512_set1_epi8(static_cast<char>(high))) {}
+  void store(uint8_t* y, uint8_t* z, I32 y0, I32 y1, I32 z0, I32 z1) const {
+    const __m512i first = _mm512_adds_epi16(_mm512_packs_epi32(y0.v, y1.v), zero_);
+    const __m512i second = _mm512_adds_epi16(_mm512_packs_epi32(z0.v, z1.v), zero_);
+    __m512i bytes;
+    if (is_signed_) {
+      bytes = _mm512_packs_epi16(first, second);
+      bytes = _mm512_max_epi8(_mm512_min_epi8(bytes, high_), low_);
+    } else {
+      bytes = _mm512_packus_epi16(first, second);
+      bytes = _mm512_max_epu8(_mm512_min_epu8(bytes, high_), low_);
+    }
+    // Of each quarter, four bytes are of y0, then y1, z0, z1.
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    bytes = _mm512_permutexvar_epi32(order, bytes);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), _mm512_castsi512_si256(bytes));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(z), _mm512_extracti64x4_epi64(bytes, 1));
+  }
+
+ private:
+  bool is_signed_;
+  __m512i zero_, low_, high_;
+};
+
 // 8-bit products: B's 16 columns by 4 k as stored, A's 4 values of k in uint8.
 using S8Value = uint8_t;
 constexpr int kS8WideAccumulators = 24;

@@ -164,6 +164,26 @@ inline void conv_s8_direct(const ConvS8Args& args, const GemmS8Args& product, in
   });
 }
 
+// How windows inside the image become rows: by lines of adjacent bytes, which are copied. Few lines, or none
+// where bytes are no values or are not adjacent.
+struct S8Lines {
+  static constexpr int64_t kMost = 16;
+  int64_t count = 0, length = 0;
+  int64_t offsets[kMost];  // from a window's first pixel
+  Interior interior;
+  S8Lines(const ConvS8Args& args, bool plain) {
+    const ConvShape& s = args.shape;
+    const Window& w = s.window;
+    const int last = w.rank - 1;
+    const bool adjacent = w.dilation[last] == 1 && args.x_stride == s.in_channels && s.groups == 1;
+    if (!plain || !adjacent || volume(w.kernel, last) > kMost) return;
+    count = volume(w.kernel, last);
+    length = w.kernel[last] * s.in_channels;
+    tap_offsets(w, last, args.x_stride, offsets);
+    interior = interior_of(w);
+  }
+};
+
 // The same from pixels that are gathered.
 inline void conv_s8_gathered(const ConvS8Args& args, const GemmS8Args& product, int64_t g, int64_t row,
                              int64_t count, int64_t panel_begin, int64_t panel_end, void* scratch) {
@@ -175,22 +195,23 @@ inline void conv_s8_gathered(const ConvS8Args& args, const GemmS8Args& product, 
   const S8Rows rows = s8_rows(product.k, scratch);
   // Bytes that are values as they lie, and whose sums nobody needs, are just copied.
   const bool plain = !kS8Centred && !args.x_signed && product.b_signed && product.b_zero == nullptr;
+  const S8Lines lines(args, plain);
   PixelCursor pixel = pixel_at(w, row);
   for (int64_t i = 0; i < count; ++i, advance(w, pixel)) {
     const uint8_t* image = static_cast<const uint8_t*>(args.x) + pixel.image * image_size + g * channels;
     S8Value* out = rows.values + i * rows.stride;
-    const auto gather = [&](auto prepare) {
-      return conv_s8_gather(w, pixel, image, args.x_stride, channels, padding, out, prepare);
-    };
-    rows.sums[i] = plain ? gather([](const uint8_t* from, int64_t n, S8Value* to) {
-      copy_bytes(from, n, reinterpret_cast<uint8_t*>(to));
-      return uint32_t{0};
-    })
-                         : gather([&](const uint8_t* from, int64_t n, S8Value* to) {
-                             return s8_prepare(from, n, source, to);
-                           });
     rows.zeros[i] = source.value_zero();
     for (int64_t k = product.k; k < rows.stride; ++k) out[k] = 0;
+    if (lines.count > 0 && contains(lines.interior, w, pixel)) {
+      const uint8_t* first = image + first_pixel(w, pixel) * args.x_stride;
+      for (int64_t l = 0; l < lines.count; ++l)
+        copy_bytes(first + lines.offsets[l], lines.length,
+                   reinterpret_cast<uint8_t*>(out) + l * lines.length);
+      continue;
+    }
+    rows.sums[i] = conv_s8_gather(
+        w, pixel, image, args.x_stride, channels, padding, out,
+        [&](const uint8_t* from, int64_t n, S8Value* to) { return s8_prepare(from, n, source, to); });
   }
   s8_prepared_block(product, rows, row, count, panel_begin, panel_end);
 }

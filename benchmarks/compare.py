@@ -73,7 +73,7 @@ def _chunk_and_rate(rng: np.random.Generator) -> Feeds:
 
 
 # Rounding in quantized models grows through layers of random weights: engines differ by several percent.
-_INT8 = {"goal": None, "tolerance": 0.5, "default": False}
+_INT8 = {"tolerance": 0.5, "default": False}
 
 MODELS = [
     _zoo("resnet50", 1.25),
@@ -96,9 +96,9 @@ MODELS = [
     _packaged("silero_vad", 2.0, "silero_vad", "data/silero_vad.onnx", _chunk_and_rate),
     # The same network without the choice of a rate, which OpenVINO cannot read.
     _packaged("silero_vad_16k", None, "silero_vad", "data/silero_vad_openvino_16k.onnx", _chunk),
-    _zoo("resnet50_int8", **_INT8),
-    _zoo("mobilenet_v2_int8", **_INT8),
-    _zoo("minilm_l6_dyn8", **_INT8),
+    _zoo("resnet50_int8", 1.1, **_INT8),
+    _zoo("mobilenet_v2_int8", 1.15, **_INT8),
+    _zoo("minilm_l6_dyn8", 1.2, **_INT8),
 ]
 
 

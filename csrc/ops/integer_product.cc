@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "kernels/gemm_s8.h"
 #include "kernels/kernel_table.h"
 
 namespace pyinfer {
@@ -91,6 +90,8 @@ void IntegerProduct::run(const RunContext& ctx, const IntegerProductState& state
   auto* b_zeros = reinterpret_cast<int32_t*>(ctx.scratch() + state.b_zeros);
   expand_zeros(state.a_zero, operands.a_zero, a_zeros);
   expand_zeros(state.b_zero, operands.b_zero, b_zeros);
+  const bool any_b_zero =
+      std::any_of(b_zeros, b_zeros + state.b_zero.count(), [](int32_t z) { return z != 0; });
   const int8_t* packed = prepare_b(ctx, state, operands.b);
   const Tiling tiling(s.m, panel_count(s.n), kPanelWidth * s.k / 2);
   const int64_t tiles = tiling.count();
@@ -99,6 +100,11 @@ void IntegerProduct::run(const RunContext& ctx, const IntegerProductState& state
     for (int64_t item = begin; item < end; ++item) {
       const int64_t i = item / tiles, t = item % tiles;
       const int64_t a = s.a[static_cast<size_t>(i)], b = s.b[static_cast<size_t>(i)];
+      S8Requantize bytes;
+      if (operands.bytes != nullptr) {
+        bytes = *operands.bytes;
+        bytes.y += i * s.m * s.n;
+      }
       const GemmS8Args args{.m = s.m,
                             .n = s.n,
                             .k = s.k,
@@ -109,10 +115,11 @@ void IntegerProduct::run(const RunContext& ctx, const IntegerProductState& state
                             .a_zero_per_row = !state.a_zero.one(),
                             .b = packed + b * packed_size(s.k, s.n),
                             .b_signed = signed_,
-                            .b_zero = b_zeros + (state.b_zero.one() ? 0 : b * s.n),
+                            .b_zero = any_b_zero ? b_zeros + (state.b_zero.one() ? 0 : b * s.n) : nullptr,
                             .b_zero_per_column = !state.b_zero.one(),
-                            .c = sums + i * s.m * s.n,
-                            .ldc = s.n};
+                            .c = operands.bytes != nullptr ? nullptr : sums + i * s.m * s.n,
+                            .ldc = s.n,
+                            .bytes = operands.bytes != nullptr ? &bytes : nullptr};
       const int64_t rows[] = {tiling.row_begin(t), tiling.row_end(t)};
       const int64_t panels[] = {tiling.panel_begin(t), tiling.panel_end(t)};
       kernels().gemm_s8.run(args, rows[0], rows[1], panels[0], panels[1],

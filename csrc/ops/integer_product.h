@@ -4,6 +4,7 @@
 
 #include "base/function_ref.h"
 #include "base/packed_bytes.h"
+#include "kernels/gemm_s8.h"
 #include "ops/line_values.h"
 #include "ops/product.h"
 #include "ops/requantize.h"
@@ -22,9 +23,10 @@ struct IntegerProductState : StepState {
 struct IntegerOperands {
   const void* a = nullptr;
   bool a_signed = false;
-  const TensorView* a_zero = nullptr;  // or none
-  const void* b = nullptr;             // not read when B is constant
-  const TensorView* b_zero = nullptr;  // or none
+  const TensorView* a_zero = nullptr;   // or none
+  const void* b = nullptr;              // not read when B is constant
+  const TensorView* b_zero = nullptr;   // or none
+  const S8Requantize* bytes = nullptr;  // where given, its Y is written in place of the sums
 };
 
 // Rows and columns of product `i` whose sums are ready.

@@ -44,25 +44,49 @@ class IntegerMatMul final : public Op {
     if (ctx.out(0).count() == 0) return;
     const auto& state = ctx.state<QuantizedState>();
     const auto zero = [&](int i) { return ctx.has(i) ? &ctx.in(i) : nullptr; };
-    const IntegerOperands operands{.a = ctx.in(in_.a).data,
-                                   .a_signed = ctx.in(in_.a).dtype == DType::kInt8,
-                                   .a_zero = zero(in_.a_zero),
-                                   .b = ctx.in(in_.b).data,
-                                   .b_zero = zero(in_.b_zero)};
+    IntegerOperands operands{.a = ctx.in(in_.a).data,
+                             .a_signed = ctx.in(in_.a).dtype == DType::kInt8,
+                             .a_zero = zero(in_.a_zero),
+                             .b = ctx.in(in_.b).data,
+                             .b_zero = zero(in_.b_zero)};
     if (!quantized_)
       return product_.run(ctx, state, operands, ctx.out<int32_t>(0), [](const IntegerTile&) {});
     state.a_scale.expand(at<float>(ctx, state.a_scales),
                          [&](int64_t i) { return scale_at(ctx.in(in_.a_scale), i); });
     state.b_scale.expand(at<float>(ctx, state.b_scales),
                          [&](int64_t i) { return scale_at(ctx.in(in_.b_scale), i); });
-    product_.run(ctx, state, operands, at<int32_t>(ctx, state.sums),
-                 [&](const IntegerTile& tile) { finish(ctx, state, tile); });
+    if (!one_set(state))
+      return product_.run(ctx, state, operands, at<int32_t>(ctx, state.sums),
+                          [&](const IntegerTile& tile) { finish(ctx, state, tile); });
+    const ByteRange range = ByteRange::of(ctx.out(0).dtype);
+    const S8Requantize bytes{.multiplier = multipliers(ctx, state, 0),
+                             .zero = byte_at(ctx.in(in_.y_zero), 0),
+                             .low = range.low,
+                             .high = range.high,
+                             .y = ctx.out<uint8_t>(0),
+                             .ldy = state.shape.n};
+    operands.bytes = &bytes;
+    product_.run(ctx, state, operands, nullptr, [](const IntegerTile&) {});
   }
 
  private:
   template <class T>
   static T* at(const RunContext& ctx, int64_t offset) {
     return reinterpret_cast<T*>(ctx.scratch() + offset);
+  }
+
+  // Whether all rows and all products have the same multipliers.
+  static bool one_set(const QuantizedState& state) {
+    return state.a_scale.one() && (state.b_scale.one() || state.shape.b_count == 1);
+  }
+  float* multipliers(const RunContext& ctx, const QuantizedState& state, int worker) const {
+    const int64_t n = state.shape.n;
+    auto* to = at<float>(ctx, state.multipliers + worker * round_up(n * 4, kCacheLine));
+    if (!one_set(state)) return to;
+    const float *a = at<float>(ctx, state.a_scales), *b = at<float>(ctx, state.b_scales);
+    const float y_scale = scale_at(ctx.in(in_.y_scale), 0);
+    for (int64_t j = 0; j < n; ++j) to[j] = a[0] * b[state.b_scale.one() ? 0 : j] / y_scale;
+    return to;
   }
 
   void plan_scales(const PlanContext& ctx, QuantizedState& state, ScratchLayout& layout,
@@ -74,7 +98,7 @@ class IntegerMatMul final : public Op {
               ", expected one value");
     state.a_scales = layout.take(state.a_scale.count(), sizeof(float));
     state.b_scales = layout.take(state.b_scale.count(), sizeof(float));
-    state.sums = layout.take(y.count(), sizeof(int32_t));
+    if (!one_set(state)) state.sums = layout.take(y.count(), sizeof(int32_t));
     state.multipliers = layout.take(ctx.workers(), round_up(state.shape.n * 4, kCacheLine));
   }
 
@@ -85,16 +109,16 @@ class IntegerMatMul final : public Op {
     const float* b_scales = at<float>(ctx, state.b_scales) + (state.b_scale.one() ? 0 : s.b[i] * s.n);
     const float y_scale = scale_at(ctx.in(in_.y_scale), 0);
     const int32_t y_zero = byte_at(ctx.in(in_.y_zero), 0);
-    auto* multipliers = at<float>(ctx, state.multipliers + tile.worker * round_up(s.n * 4, kCacheLine));
+    float* const factors = multipliers(ctx, state, tile.worker);
     const int64_t first = tile.column_begin, last = tile.column_end;
     for (int64_t row = tile.row_begin; row < tile.row_end; ++row) {
       // One scale for all rows: one set of multipliers.
       if (row == tile.row_begin || !state.a_scale.one())
         for (int64_t j = first; j < last; ++j)
-          multipliers[j] =
+          factors[j] =
               a_scales[state.a_scale.one() ? 0 : row] * b_scales[state.b_scale.one() ? 0 : j] / y_scale;
       const int64_t at_row = (tile.i * s.m + row) * s.n + first;
-      requantize(at<int32_t>(ctx, state.sums) + at_row, multipliers + first, 1, y_zero,
+      requantize(at<int32_t>(ctx, state.sums) + at_row, factors + first, 1, y_zero,
                  ByteRange::of(ctx.out(0).dtype), ctx.out<uint8_t>(0) + at_row, last - first);
     }
   }

@@ -93,7 +93,7 @@ TEST(quantize_kernels) {
           check_quantize(kernel_table(isa), t, n, steps & 1, steps >> 1);
 }
 
-TEST(quantize_add_bytes) {
+TEST(quantize_combine_bytes) {
   std::mt19937 rng(5);
   for (Isa isa : available_isas())
     for (size_t n : {0, 1, 2, 15, 16, 17, 40, 259})
@@ -102,14 +102,19 @@ TEST(quantize_add_bytes) {
         const auto byte = [&] { return static_cast<uint8_t>(rng()); };
         std::vector<uint8_t> a(n), b(n), y(n + 1, 77);
         for (size_t i = 0; i < n; ++i) a[i] = byte(), b[i] = byte();
-        const ByteTerm p{a.data(), value(byte()), 0.7f}, q{b.data(), value(byte()), 1.3f};
-        const int zero = value(byte()), low = is_signed ? -128 : 0;
-        kernel_table(isa).quantize.add_bytes(p, q, zero, is_signed, y.data(), static_cast<int64_t>(n));
-        for (size_t i = 0; i < n; ++i) {
-          const float u = static_cast<float>(value(a[i]) - p.zero) * p.factor;
-          const float v = static_cast<float>(value(b[i]) - q.zero) * q.factor;
-          const int want = static_cast<int>(std::nearbyint(u + v)) + zero;
-          CHECK_EQ(value(y[i]), std::clamp(want, low, low + 255));
+        for (const bool sum : {false, true}) {
+          const int a_step = n == 0 || rng() % 3 ? 1 : 0, b_step = n == 0 || rng() % 3 ? 1 : 0;
+          const ByteTerm p{a.data(), a_step, value(byte()), sum ? 0.7f : 0.013f};
+          const ByteTerm q{b.data(), b_step, value(byte()), sum ? 1.3f : 1.0f};
+          const int zero = value(byte()), low = is_signed ? -128 : 0;
+          kernel_table(isa).quantize.combine_bytes(sum ? ByteCombination::kSum : ByteCombination::kProduct, p,
+                                                   q, zero, is_signed, y.data(), static_cast<int64_t>(n));
+          for (size_t i = 0; i < n; ++i) {
+            const float u = static_cast<float>(value(a[i * a_step]) - p.zero) * p.factor;
+            const float v = static_cast<float>(value(b[i * b_step]) - q.zero) * q.factor;
+            const int want = static_cast<int>(std::nearbyint(sum ? u + v : u * v)) + zero;
+            CHECK_EQ(value(y[i]), std::clamp(want, low, low + 255));
+          }
         }
         CHECK_EQ(int{y[n]}, 77);
       }

@@ -213,7 +213,7 @@ inline void conv_s8_gathered(const ConvS8Args& args, const GemmS8Args& product, 
         w, pixel, image, args.x_stride, channels, padding, out,
         [&](const uint8_t* from, int64_t n, S8Value* to) { return s8_prepare(from, n, source, to); });
   }
-  s8_prepared_block(product, rows, row, count, panel_begin, panel_end);
+  s8_rows_block(product, rows, rows.values, rows.stride, row, count, panel_begin, panel_end);
 }
 
 inline void conv_s8_run(const ConvS8Args& args, int64_t row_begin, int64_t row_end, int64_t panel_begin,

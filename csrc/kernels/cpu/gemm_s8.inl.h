@@ -322,9 +322,9 @@ void s8_block(const GemmS8Args& args, const S8Block& rows, int64_t row, int64_t 
   }
 }
 
-// The same from prepared rows.
-inline void s8_prepared_block(const GemmS8Args& args, const S8Rows& rows, int64_t row, int64_t count,
-                              int64_t panel_begin, int64_t panel_end) {
+// The same from rows of values `stride` apart, whose sums and zero points are in `rows`.
+inline void s8_rows_block(const GemmS8Args& args, const S8Rows& rows, const S8Value* values, int64_t stride,
+                          int64_t row, int64_t count, int64_t panel_begin, int64_t panel_end) {
   const S8Value* table[kMaxTileRows];
   bool any = false;
   for (int64_t i = 0; i < count; ++i) any = any || rows.zeros[i] != 0;
@@ -333,7 +333,7 @@ inline void s8_prepared_block(const GemmS8Args& args, const S8Rows& rows, int64_
                       .sums = rows.sums,
                       .zeros = any ? rows.zeros : nullptr};
   s8_block(args, block, row, count, panel_begin, panel_end, [&](int height, int64_t first) {
-    for (int r = 0; r < height; ++r) table[r] = rows.values + (first + r) * rows.stride;
+    for (int r = 0; r < height; ++r) table[r] = values + (first + r) * stride;
     return table;
   });
 }
@@ -342,18 +342,27 @@ inline void gemm_s8_run(const GemmS8Args& args, int64_t row_begin, int64_t row_e
                         int64_t panel_end, void* scratch) {
   const S8Rows rows = s8_rows(args.k, scratch);
   const int64_t block = s8_block_rows(args.k);
+  const auto* bytes = static_cast<const uint8_t*>(args.a);
+  // Rows that are values as they lie, and whose sums nobody needs.
+  const bool plain =
+      !kS8Centred && !args.a_signed && args.b_signed && args.b_zero == nullptr && args.k % kS8Group == 0;
   for (int64_t row = row_begin; row < row_end; row += block) {
     const int64_t count = min_of(block, row_end - row);
     for (int64_t i = 0; i < count; ++i) {
       const int32_t zero = args.a_zero == nullptr ? 0 : args.a_zero[args.a_zero_per_row ? row + i : 0];
       const S8Source source{.is_signed = args.a_signed, .zero = zero};
-      S8Value* out = rows.values + i * rows.stride;
-      const uint8_t* a = static_cast<const uint8_t*>(args.a) + (row + i) * args.lda;
-      rows.sums[i] = s8_prepare(a, args.k, source, out);
       rows.zeros[i] = source.value_zero();
+      if (plain) continue;
+      S8Value* out = rows.values + i * rows.stride;
+      rows.sums[i] = s8_prepare(bytes + (row + i) * args.lda, args.k, source, out);
       for (int64_t k = args.k; k < rows.stride; ++k) out[k] = 0;
     }
-    s8_prepared_block(args, rows, row, count, panel_begin, panel_end);
+    if (plain) {
+      s8_rows_block(args, rows, reinterpret_cast<const S8Value*>(bytes + row * args.lda), args.lda, row,
+                    count, panel_begin, panel_end);
+    } else {
+      s8_rows_block(args, rows, rows.values, rows.stride, row, count, panel_begin, panel_end);
+    }
   }
 }
 

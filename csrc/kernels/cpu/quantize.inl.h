@@ -100,29 +100,43 @@ void dequantize_run(DType from, const void* x, const float* s, int s_step, const
 }
 
 template <bool kSigned>
-void add_bytes_as(const ByteTerm& a, const ByteTerm& b, int32_t y_zero, uint8_t* y, int64_t n) {
+F32 term_at(const ByteTerm& t, int64_t i, int count) {
+  const uint8_t* x = t.x + i * t.step;
+  const I32 q = t.step == 0   ? splat_i32(kSigned ? int{static_cast<int8_t>(*x)} : int{*x})
+                : count == 16 ? load_bytes<kSigned>(x)
+                              : load_bytes_n<kSigned>(x, count);
+  return to_f32(q - splat_i32(t.zero)) * splat(t.factor);
+}
+
+template <bool kSigned>
+void combine_bytes_as(ByteCombination kind, const ByteTerm& a, const ByteTerm& b, int32_t y_zero, uint8_t* y,
+                      int64_t n) {
   const int32_t low = kSigned ? -128 : 0;
   const F32 least = splat(static_cast<float>(low - y_zero)),
             most = splat(static_cast<float>(low + 255 - y_zero));
-  const F32 fa = splat(a.factor), fb = splat(b.factor);
-  const I32 za = splat_i32(a.zero), zb = splat_i32(b.zero), zy = splat_i32(y_zero);
-  each_vector(n, [&](int64_t i, int count) {
-    const bool whole = count == 16;
-    const I32 p = whole ? load_bytes<kSigned>(a.x + i) : load_bytes_n<kSigned>(a.x + i, count);
-    const I32 q = whole ? load_bytes<kSigned>(b.x + i) : load_bytes_n<kSigned>(b.x + i, count);
-    const F32 v = to_f32(p - za) * fa + to_f32(q - zb) * fb;
-    const I32 r = to_i32(lesser(greater(v, least), most)) + zy;
-    if (whole) {
-      store_bytes(y + i, r);
-    } else {
-      store_bytes_n(y + i, r, count);
-    }
-  });
+  const I32 zero = splat_i32(y_zero);
+  const auto combine = [&](auto f) {
+    each_vector(n, [&](int64_t i, int count) {
+      const F32 v = f(term_at<kSigned>(a, i, count), term_at<kSigned>(b, i, count));
+      const I32 r = to_i32(lesser(greater(v, least), most)) + zero;
+      if (count == 16) {
+        store_bytes(y + i, r);
+      } else {
+        store_bytes_n(y + i, r, count);
+      }
+    });
+  };
+  if (kind == ByteCombination::kSum) {
+    combine([](F32 u, F32 v) { return u + v; });
+  } else {
+    combine([](F32 u, F32 v) { return u * v; });
+  }
 }
 
-void add_bytes(const ByteTerm& a, const ByteTerm& b, int32_t y_zero, bool is_signed, uint8_t* y, int64_t n) {
-  if (is_signed) return add_bytes_as<true>(a, b, y_zero, y, n);
-  add_bytes_as<false>(a, b, y_zero, y, n);
+void combine_bytes(ByteCombination kind, const ByteTerm& a, const ByteTerm& b, int32_t y_zero, bool is_signed,
+                   uint8_t* y, int64_t n) {
+  if (is_signed) return combine_bytes_as<true>(kind, a, b, y_zero, y, n);
+  combine_bytes_as<false>(kind, a, b, y_zero, y, n);
 }
 
 void range_with_zero(const float* x, int64_t n, float* low, float* high) {
@@ -144,7 +158,7 @@ void range_with_zero(const float* x, int64_t n, float* low, float* high) {
 
 constexpr QuantizeKernels kQuantize = {.quantize = quantize_run,
                                        .dequantize = dequantize_run,
-                                       .add_bytes = add_bytes,
+                                       .combine_bytes = combine_bytes,
                                        .range_with_zero = range_with_zero};
 
 }  // namespace

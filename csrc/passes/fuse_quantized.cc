@@ -2,7 +2,8 @@
 //   Q(clip(Conv(D(x), D(w), D(b)))) = QLinearConv(x, w, b)      Q(Gemm(D(x), D(w), D(b))) = QGemm(x, w, b)
 //   Q(MatMul(D(a), D(b))) = QLinearMatMul(a, b)                 Q([D(a), D(b) ...]) = QLinearConcat(a, b ...)
 //   Q(D(a) + D(b)) = QLinearAdd(a, b), and so products          Q(f(D(x))) = QLinearUnary(x), a table
-//   Q(f(D(x))) = f(x), where f moves elements or takes the greatest, and all grids are one
+//   Q(f(D(x))) = f(x), where f moves elements or takes the greatest, and all grids are one;
+//   Gather(D(table), i) = D(Gather(table, i))
 // with D(q) = (q - zero) scale. Sums of integers are exact, and are rounded once, to the grid of the output.
 #include <algorithm>
 #include <cmath>
@@ -35,6 +36,8 @@ class Fusion {
         onto_grid(n);
       else if (is_op(edit_.node(n), "Gemm"))
         gemm(n, kNoNode);
+      else if (is_op(edit_.node(n), "Gather"))
+        gather(n);
     }
     edit_.remove_unused();
   }
@@ -312,6 +315,22 @@ class Fusion {
     become(q, "pyinfer", "QLinearUnary", {x->q, x->scale, x->zero, t.grid.scale, t.grid.zero}, n);
     edit_.node(q).attributes = {{"op", Attribute{std::string(call->name)}},
                                 {"params", Attribute{std::vector<float>{call->params.a, call->params.b}}}};
+  }
+
+  // Gather(D(x), i) = D(Gather(x, i)): what is gathered of a table is dequantized, not the table.
+  void gather(NodeId n) {
+    const auto x = dequantized(edit_.node(n).inputs[0]);
+    if (!x || !edit_.graph().is_constant(x->q)) return;
+    const ValueId y = edit_.node(n).outputs[0], q = edit_.add_value();
+    edit_.set_input(n, 0, x->q);
+    edit_.set_output(n, 0, q);
+    Node d;
+    d.name = edit_.node(n).name;
+    d.op_type = "DequantizeLinear";
+    d.version = kNewestOpset;
+    d.inputs = {q, x->scale, x->zero};
+    d.outputs = {y};
+    edit_.add_node(std::move(d));
   }
 
   bool same(ValueId a, ValueId b) const {

@@ -339,6 +339,22 @@ def test_concat_and_product(one_grid):
     assert np.abs(pyinfer.load(model)(data).astype(int) - plain.astype(int)).max() <= 2
 
 
+def test_a_table_is_dequantized_after_it_is_read():
+    table = np.random.default_rng(12).integers(0, 255, (50, 7)).astype(np.uint8)
+    g = Qdq()
+    d = g.dequantize(g.constant(table), F(0.1), np.uint8(9))
+    y = g.add("Gather", [d, "i"])
+    z = g.add("Neg", [d])
+    model = g.model({}, [y, z])
+    model.graph.input.append(helper.make_tensor_value_info("i", TensorProto.INT64, ["n", 2]))
+    real = (table.astype(F) - F(9)) * F(0.1)
+    for rows in (0, 1, 5):
+        i = np.random.default_rng(rows).integers(-50, 50, (rows, 2))
+        got = pyinfer.load(model).run({"i": i})
+        np.testing.assert_array_equal(got[y], real[i])
+        np.testing.assert_array_equal(got[z], -real)
+
+
 def refused() -> dict[str, onnx.ModelProto]:
     """Graphs that look like the pattern."""
     cases = {}

@@ -41,9 +41,12 @@ struct DepthwiseS8Args {
   S8Requantize bytes;              // its bias is less x_zero times each channel's filters
 };
 
+// The kernel gathers what several neighbouring windows read along the last axis: they are not far apart.
 inline bool fits_s8_depthwise(const ConvShape& s) {
-  return is_depthwise(s) && s.out_channels == s.in_channels &&
-         spatial_size(s.window.kernel, s.window.rank) <= 256;
+  const Window& w = s.window;
+  const int last = w.rank - 1;
+  return is_depthwise(s) && s.out_channels == s.in_channels && spatial_size(w.kernel, w.rank) <= 256 &&
+         w.stride[last] <= 16 && w.dilation[last] <= 16;
 }
 
 struct PackConvS8Args {

@@ -55,8 +55,11 @@ class IntegerConv final : public Op {
         groups_(conv_groups(ctx)) {
     if (quantized_) {
       range_ = ByteRange::of(ctx.dtype(inputs.y_zero));
-      range_.low = static_cast<int32_t>(ctx.attr_int("y_low", range_.low));
-      range_.high = static_cast<int32_t>(ctx.attr_int("y_high", range_.high));
+      const int64_t low = ctx.attr_int("y_low", range_.low), high = ctx.attr_int("y_high", range_.high);
+      require(range_.low <= low && low <= high && high <= range_.high, ErrorCode::kInvalidModel,
+              "attributes 'y_low' = ", low, " and 'y_high' = ", high, ", expected a range within ",
+              range_.low, " to ", range_.high);
+      range_ = {static_cast<int32_t>(low), static_cast<int32_t>(high)};
     }
     if (const Tensor* w = ctx.constant(in_.w); w != nullptr) pack_constant(ctx, *w);
   }
@@ -143,6 +146,11 @@ class IntegerConv final : public Op {
     ConvShape s;
     s.window.rank = shape.rank() - 2;
     std::copy(shape.begin() + 2, shape.end(), s.window.kernel);
+    for (int d = 0; d < s.window.rank; ++d) {
+      const auto at = static_cast<size_t>(d);
+      s.window.stride[d] = at < window_.strides().size() ? window_.strides()[at] : 1;
+      s.window.dilation[d] = at < window_.dilations().size() ? window_.dilations()[at] : 1;
+    }
     s.out_channels = shape[0];
     s.in_channels = shape[1] * groups_;
     s.groups = groups_;
@@ -174,13 +182,15 @@ class IntegerConv final : public Op {
     if (weight_sums_.empty() || !fits_s8_depthwise(s)) return;
     const int64_t channels = s.out_channels, taps = spatial_size(s.window.kernel, s.window.rank);
     const int64_t bytes = taps * channels * static_cast<int64_t>(sizeof(float));
-    filters_ =
-        ctx.pack(in_.w, join("depthwise_s8 ", in_.w_zero, " ", zero->count()), bytes, [&](std::byte* to) {
-          auto* filters = reinterpret_cast<float*>(to);
-          for (int64_t t = 0; t < taps; ++t)
-            for (int64_t c = 0; c < channels; ++c)
-              *filters++ = static_cast<float>(weight(w, *zero, c * taps + t, c));
-        });
+    // The zero points are in the filters.
+    const std::string layout =
+        "depthwise_s8 " + std::string(zero->as<char>(), static_cast<size_t>(zero->count()));
+    filters_ = ctx.pack(in_.w, layout, bytes, [&](std::byte* to) {
+      auto* filters = reinterpret_cast<float*>(to);
+      for (int64_t t = 0; t < taps; ++t)
+        for (int64_t c = 0; c < channels; ++c)
+          *filters++ = static_cast<float>(weight(w, *zero, c * taps + t, c));
+    });
   }
   static int32_t weight(const Tensor& w, const Tensor& zero, int64_t i, int64_t channel) {
     return byte_at(w.view(), i) - byte_at(zero.view(), zero.count() == 1 ? 0 : channel);

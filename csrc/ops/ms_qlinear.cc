@@ -33,20 +33,21 @@ void quantize(const ByteGrid& g, DType dtype, const float* x, uint8_t* y, int64_
   kernels().quantize.quantize(x, &g.scale, 0, &g.zero, 0, dtype, y, n);
 }
 
-// y = table[x]: every function of one byte.
+// y = table[x]: every function of one byte. Eight at a time: one load and one store for them.
+void map_run(const std::array<uint8_t, 256>& table, const uint8_t* x, uint8_t* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    uint64_t in, out = 0;
+    std::memcpy(&in, x + i, 8);
+    for (int b = 0; b < 64; b += 8) out |= uint64_t{table[in >> b & 0xff]} << b;
+    std::memcpy(y + i, &out, 8);
+  }
+  for (; i < n; ++i) y[i] = table[x[i]];
+}
 void map_bytes(const RunContext& ctx, const std::array<uint8_t, 256>& table, const uint8_t* x, uint8_t* y,
                int64_t n) {
-  ctx.parallel(n, kElementwiseGrain, [&](int64_t begin, int64_t end, int) {
-    int64_t i = begin;
-    // Eight at a time: one load and one store for them.
-    for (; i + 8 <= end; i += 8) {
-      uint64_t in, out = 0;
-      std::memcpy(&in, x + i, 8);
-      for (int b = 0; b < 64; b += 8) out |= uint64_t{table[in >> b & 0xff]} << b;
-      std::memcpy(y + i, &out, 8);
-    }
-    for (; i < end; ++i) y[i] = table[x[i]];
-  });
+  ctx.parallel(n, kElementwiseGrain,
+               [&](int64_t begin, int64_t end, int) { map_run(table, x + begin, y + begin, end - begin); });
 }
 
 std::array<uint8_t, 256> table_of(const ByteGrid& from, const ByteGrid& to, DType dtype, UnaryKind kind,
@@ -179,8 +180,11 @@ class QLinearConcat final : public Op {
     for (int i = 2; i < ctx.num_inputs(); i += 3) {
       const auto table = table_of(read_grid(ctx, i + 1), to, dtype_, UnaryKind::kIdentity);
       const int64_t part = ctx.in(i).shape.count(axis, y.rank());
-      for (int64_t o = 0; o < outer; ++o)
-        map_bytes(ctx, table, ctx.in<uint8_t>(i) + o * part, ctx.out<uint8_t>(0) + o * row + at, part);
+      const int64_t grain = std::max<int64_t>(1, kElementwiseGrain / std::max<int64_t>(part, 1));
+      ctx.parallel(outer, grain, [&](int64_t begin, int64_t end, int) {
+        for (int64_t o = begin; o < end; ++o)
+          map_run(table, ctx.in<uint8_t>(i) + o * part, ctx.out<uint8_t>(0) + o * row + at, part);
+      });
       at += part;
     }
   }

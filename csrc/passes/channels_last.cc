@@ -253,7 +253,9 @@ void ChannelsLast::integer_elementwise(NodeId n) {
 // QuantizeLinear and DequantizeLinear with one scale for all.
 void ChannelsLast::requantization(NodeId n) {
   const Tensor* scale = constant_input(edit_, edit_.node(n), 1);
-  if (scale != nullptr && scale->count() == 1) clip_like(n);
+  const auto* block = attribute<int64_t>(edit_.node(n), "block_size");
+  if (scale != nullptr && scale->count() == 1 && scale->shape().rank() <= 1 && (!block || *block == 0))
+    clip_like(n);
 }
 
 // Operators of one image; what other inputs they have are scalars.

@@ -21,6 +21,14 @@ struct Quantized {
   ValueId q = kNoValue, scale = kNoValue, zero = kNoValue;
 };
 
+// The grid of a QuantizeLinear, and what a Relu or Clip before it leaves of its range.
+struct Target {
+  Quantized grid;
+  DType dtype;
+  int64_t low, high;
+  bool whole() const { return high - low == 255; }
+};
+
 bool is_byte(DType t) {
   return t == DType::kInt8 || t == DType::kUInt8;
 }
@@ -30,35 +38,48 @@ class Fusion {
   explicit Fusion(GraphEdit& edit) : edit_(edit) {}
 
   void run() {
-    for (NodeId n = 0; n < edit_.num_nodes(); ++n) {
-      if (edit_.removed(n)) continue;
-      if (is_op(edit_.node(n), "QuantizeLinear"))
-        onto_grid(n);
-      else if (is_op(edit_.node(n), "Gemm"))
-        gemm(n, kNoNode);
-      else if (is_op(edit_.node(n), "Gather"))
-        gather(n);
-    }
+    each("QuantizeLinear", [&](NodeId n) { onto_grid(n); });
+    each("Gemm", [&](NodeId n) { gemm(n, kNoNode); });  // those without one
+    each("Gather", [&](NodeId n) { gather(n); });
     edit_.remove_unused();
   }
 
  private:
   const Tensor& constant(ValueId id) const { return edit_.graph().value(id).constant; }
 
-  // The grid of a DequantizeLinear or QuantizeLinear: constants, a scale for each of `count` slices along
-  // `axis` or one for all. A zero point that is absent becomes a constant.
-  std::optional<Quantized> grid_of(NodeId n, DType dtype, int64_t count, int64_t axis) {
-    const Node& node = edit_.node(n);
-    if (node.attributes.contains("block_size")) {
-      const auto* block = attribute<int64_t>(node, "block_size");
-      if (*block != 0) return std::nullopt;
+  template <class Visit>
+  void each(std::string_view op_type, Visit visit) {
+    const NodeId count = edit_.num_nodes();
+    for (NodeId n = 0; n < count; ++n)
+      if (!edit_.removed(n) && is_op(edit_.node(n), op_type)) visit(n);
+  }
+
+  // Whether a node computes in float32, by one scale for many elements.
+  static bool is_plain(const Node& node) {
+    for (const char* name : {"output_dtype", "precision"}) {
+      const auto* dtype = attribute<int64_t>(node, name);
+      const bool to_bytes = is_op(node, "QuantizeLinear") && std::string_view(name) == "output_dtype";
+      if (dtype != nullptr && *dtype > 1 && !to_bytes) return false;
     }
+    const auto* block = attribute<int64_t>(node, "block_size");
+    return block == nullptr || *block == 0;
+  }
+
+  // The grid of a DequantizeLinear or QuantizeLinear: constants, a scale for each of `count` slices along
+  // `axis` of `rank`, or one for all. A zero point that is absent becomes a constant, so that pointers to
+  // constants do not outlive the call. Of scales that keep far from the ends of float32, products and
+  // quotients are numbers, and larger means larger.
+  std::optional<Quantized> grid_of(NodeId n, DType dtype, int64_t count, int64_t axis, int64_t rank) {
+    const Node& node = edit_.node(n);
     const Tensor* scale = constant_input(edit_, node, 1);
-    if (scale == nullptr || scale->dtype() != DType::kFloat32 || scale->shape().rank() > 1)
+    if (!is_plain(node) || scale == nullptr || scale->dtype() != DType::kFloat32 || scale->shape().rank() > 1)
       return std::nullopt;
+    for (float s : scale->span<float>())
+      if (!(s >= 1e-15f && s <= 1e15f)) return std::nullopt;
     const auto* along = attribute<int64_t>(node, "axis");
+    const int64_t own = along ? *along : 1;
     const bool one = scale->count() == 1;
-    if (!one && (scale->count() != count || (along ? *along : 1) != axis)) return std::nullopt;
+    if (!one && (scale->count() != count || (own < 0 ? own + rank : own) != axis)) return std::nullopt;
     Quantized g{.scale = node.inputs[1]};
     if (has_input(node, 2)) {
       const Tensor* zero = constant_input(edit_, node, 2);
@@ -78,7 +99,7 @@ class Fusion {
     if (n == kNoNode || !is_op(edit_.node(n), "DequantizeLinear")) return std::nullopt;
     const Tensor* zero = constant_input(edit_, edit_.node(n), 2);  // says the type
     if (zero == nullptr || !is_byte(zero->dtype())) return std::nullopt;
-    auto g = grid_of(n, zero->dtype(), 1, 0);
+    auto g = grid_of(n, zero->dtype(), 1, 0, 1);
     if (g) g->q = edit_.node(n).inputs[0];
     return g;
   }
@@ -89,53 +110,63 @@ class Fusion {
     if (n == kNoNode || !is_op(edit_.node(n), "DequantizeLinear")) return std::nullopt;
     const Tensor* q = constant_input(edit_, edit_.node(n), 0);
     if (q == nullptr || !is_byte(q->dtype()) || q->shape().rank() <= axis) return std::nullopt;
-    auto g = grid_of(n, q->dtype(), q->shape()[static_cast<int>(axis)], axis);
+    auto g = grid_of(n, q->dtype(), q->shape()[static_cast<int>(axis)], axis, q->shape().rank());
     if (g) g->q = edit_.node(n).inputs[0];
     return g;
   }
 
-  // A bias on the grid of the sums, of scale x w and zero point 0: kNoValue where there is none, nothing
-  // where it cannot be had.
-  std::optional<ValueId> bias(const Node& node, const Quantized& x, const Quantized& w, int64_t count) {
-    if (!has_input(node, 2)) return kNoValue;
+  // A constant vector of real values, of a shape that is `row` or, for the C of a Gemm, one row of it.
+  std::optional<std::vector<double>> reals(ValueId id, int64_t count, bool row) {
+    const auto fits = [&](const Shape& s) { return s == Shape{count} || (row && s == Shape{1, count}); };
     std::vector<double> values;
-    if (const Tensor* c = constant_input(edit_, node, 2)) {
-      if (c->dtype() != DType::kFloat32) return std::nullopt;
-      values.assign(c->as<float>(), c->as<float>() + c->count());
-    } else {
-      const NodeId d = edit_.producer(node.inputs[2]);
-      if (d == kNoNode || !is_op(edit_.node(d), "DequantizeLinear")) return std::nullopt;
-      const Tensor* q = constant_input(edit_, edit_.node(d), 0);
-      if (q == nullptr || q->dtype() != DType::kInt32) return std::nullopt;
-      const auto g = grid_of(d, DType::kInt32, q->count(), 0);
-      if (!g) return std::nullopt;
-      const Tensor &s = constant(g->scale), &z = constant(g->zero);
-      for (int64_t i = 0; i < q->count(); ++i) {
-        const int64_t at = s.count() == 1 ? 0 : i;
-        values.push_back((static_cast<double>(q->as<int32_t>()[i]) - z.as<int32_t>()[at]) *
-                         static_cast<double>(s.as<float>()[at]));
-      }
+    if (const Tensor& c = constant(id); !c.empty()) {
+      if (c.dtype() != DType::kFloat32 || !fits(c.shape())) return std::nullopt;
+      values.assign(c.as<float>(), c.as<float>() + count);
+      return values;
     }
-    if (static_cast<int64_t>(values.size()) != count) return std::nullopt;
+    const NodeId d = edit_.producer(id);
+    if (d == kNoNode || !is_op(edit_.node(d), "DequantizeLinear")) return std::nullopt;
+    const ValueId q = edit_.node(d).inputs[0];
+    if (constant(q).dtype() != DType::kInt32 || constant(q).shape() != Shape{count}) return std::nullopt;
+    const auto g = grid_of(d, DType::kInt32, count, 0, 1);
+    if (!g) return std::nullopt;
+    const Tensor &s = constant(g->scale), &z = constant(g->zero), &c = constant(q);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t at = s.count() == 1 ? 0 : i;
+      values.push_back((static_cast<double>(c.as<int32_t>()[i]) - z.as<int32_t>()[at]) *
+                       static_cast<double>(s.as<float>()[at]));
+    }
+    return values;
+  }
+
+  // The bias of a node on the grid of its sums, of scale x w and zero point 0: kNoValue where there is none,
+  // nothing where the node must stay as it is. Rounding it may cost what float32 does, or `slack`; and with
+  // it no sum of `depth` products may leave int32.
+  std::optional<ValueId> bias(const Node& node, const Quantized& x, const Quantized& w, int64_t depth,
+                              int64_t count, double slack, bool row) {
+    const double room = INT32_MAX - 255.0 * 255.0 * static_cast<double>(depth);
+    if (room < 0) return std::nullopt;
+    if (!has_input(node, 2)) return kNoValue;
+    const auto values = reals(node.inputs[2], count, row);
+    if (!values) return std::nullopt;
     const Tensor &xs = constant(x.scale), &ws = constant(w.scale);
     Tensor out(DType::kInt32, Shape{count});
     for (int64_t i = 0; i < count; ++i) {
+      const double value = (*values)[static_cast<size_t>(i)];
       const double unit = static_cast<double>(xs.as<float>()[0]) *
                           static_cast<double>(ws.as<float>()[ws.count() == 1 ? 0 : i]);
-      const double v = std::nearbyint(values[static_cast<size_t>(i)] / unit);
-      if (!(std::fabs(v) <= INT32_MAX)) return std::nullopt;
+      const double v = std::nearbyint(value / unit);
+      if (!(std::fabs(v) <= room)) return std::nullopt;
+      if (std::fabs(v * unit - value) > std::fmax(0x1p-20 * std::fabs(value), slack)) return std::nullopt;
       out.as<int32_t>()[i] = static_cast<int32_t>(v);
     }
     return edit_.add_constant(out);
   }
+  // A hundredth of a step.
+  double slack(const Target& t) const {
+    return 0.01 * static_cast<double>(constant(t.grid.scale).as<float>()[0]);
+  }
 
-  // The grid of a QuantizeLinear, and what a Relu or Clip before it leaves of its range.
-  struct Target {
-    Quantized grid;
-    DType dtype;
-    int64_t low, high;
-    bool whole() const { return high - low == 255; }
-  };
   std::optional<Target> target(NodeId q) {
     const Node& node = edit_.node(q);
     const Tensor* zero = constant_input(edit_, node, 2);
@@ -143,7 +174,7 @@ class Fusion {
     Target t{.grid = {}, .dtype = zero ? zero->dtype() : DType::kUInt8, .low = 0, .high = 255};
     if (!is_byte(t.dtype) || (zero == nullptr && node.attributes.contains("output_dtype")))
       return std::nullopt;
-    const auto g = grid_of(q, t.dtype, 1, 0);
+    const auto g = grid_of(q, t.dtype, 1, 0, 1);
     if (!g) return std::nullopt;
     t.grid = *g;
     if (t.dtype == DType::kInt8) t.low = -128, t.high = 127;
@@ -207,12 +238,27 @@ class Fusion {
     edit_.set_inputs(q, inputs);
   }
 
+  // Whether what the sums are multiplied by are ordinary numbers.
+  bool is_usable(const Quantized& x, const Quantized& w, const Target& t) const {
+    const auto first = [&](const Quantized& g) {
+      return static_cast<double>(constant(g.scale).as<float>()[0]);
+    };
+    for (float s : constant(w.scale).span<float>()) {
+      const double factor = first(x) * static_cast<double>(s) / first(t.grid);
+      if (!(factor >= 1e-30 && factor <= 1e30)) return false;
+    }
+    return true;
+  }
+
   void convolution(NodeId n, NodeId q, const Target& t) {
     const Node& conv = edit_.node(n);
     const auto x = dequantized(conv.inputs[0]);
     const auto w = weights(conv.inputs[1], 0);
     if (!x || !w) return;
-    const auto b = bias(conv, *x, *w, constant(w->q).shape()[0]);
+    const Tensor& filters = constant(w->q);
+    if (filters.count() == 0 || !is_usable(*x, *w, t)) return;
+    const int64_t outputs = filters.shape()[0];
+    const auto b = bias(conv, *x, *w, filters.count() / outputs, outputs, slack(t), false);
     if (!b) return;
     const Quantized& y = t.grid;
     std::vector<ValueId> inputs{x->q, x->scale, x->zero, w->q, w->scale, w->zero, y.scale, y.zero};
@@ -239,12 +285,15 @@ class Fusion {
     const auto a = dequantized(node.inputs[0]);
     const auto b = weights(node.inputs[1], axis);
     if (!a || !b) return;
-    const Shape& s = constant(b->q).shape();
-    const auto c = s.rank() == 2 ? bias(node, *a, *b, s[static_cast<int>(axis)]) : std::nullopt;
+    const Shape s = constant(b->q).shape();
+    if (s.rank() != 2 || s.count() == 0) return;
+    const auto t = q != kNoNode ? target(q) : std::nullopt;
+    if (t && !is_usable(*a, *b, *t)) return;
+    const int64_t outputs = s[static_cast<int>(axis)];
+    const auto c = bias(node, *a, *b, s.count() / outputs, outputs, t ? slack(*t) : 0.0, true);
     if (!c) return;
     std::vector<ValueId> inputs{a->q, a->scale, a->zero, b->q, b->scale, b->zero, *c};
-    if (q != kNoNode) {
-      const auto t = target(q);
+    if (t) {
       inputs.insert(inputs.end(), {t->grid.scale, t->grid.zero});
     } else if (*c == kNoValue) {
       inputs.pop_back();
@@ -262,6 +311,10 @@ class Fusion {
     if (!a || !b) return;
     const Tensor& w = constant(b->q);
     if (constant(b->scale).count() != 1 && w.shape().rank() != 2) return;
+    // Of two activations the depth is not known: as the operator says, sums may leave int32, from 33,026
+    // products on.
+    if (!w.empty() && (w.shape().rank() != 2 || w.shape()[0] > INT32_MAX / (255 * 255))) return;
+    if (!is_usable(*a, *b, t)) return;
     const Quantized& y = t.grid;
     become(q, "", "QLinearMatMul", {a->q, a->scale, a->zero, b->q, b->scale, b->zero, y.scale, y.zero}, n);
     edit_.node(q).version = kNewestOpset;

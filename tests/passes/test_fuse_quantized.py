@@ -199,7 +199,9 @@ def test_gemm(dtype, finish, transposed):
         if finish == "quantized":
             y = g.quantize(y, y_scale, y_zero)
         model = g.model({"x": ["n", depth]}, [y])
-        assert operators(model).get("com.microsoft.QGemm") == 1
+        left = operators(model)
+        assert left.get("com.microsoft.QGemm") == 1
+        assert left["QuantizeLinear"] == 1  # of x
         data = rng.standard_normal((rows, depth)).astype(F)
         q = to_grid(data, x_scale, np.asarray(x_zero)).astype(np.int64) - int(x_zero)
         sums = q @ w.astype(np.int64) + bias
@@ -353,6 +355,170 @@ def test_a_table_is_dequantized_after_it_is_read():
         got = pyinfer.load(model).run({"i": i})
         np.testing.assert_array_equal(got[y], real[i])
         np.testing.assert_array_equal(got[z], -real)
+
+
+def conv_model(*, x_scale=0.05, w_scale=0.01, y_scale=0.1, bias=None, middle=None, w=None, axis=None, **conv):
+    """Q(middle(Conv(D(Q(x)), D(w), bias))) with x of 4 channels."""
+    g = Qdq()
+    if w is None:
+        w = np.random.default_rng(13).integers(-128, 127, (4, 4, 1, 1)).astype(np.int8)
+    x = g.activation("x", x_scale, np.uint8(3))
+    scale = np.asarray(w_scale, F)
+    along = {} if axis is None else {"axis": axis}
+    wd = g.dequantize(g.constant(w), scale, np.zeros_like(scale, np.int8), **along)
+    y = g.add("Conv", [x, wd, *([bias(g)] if bias else [])], **conv)
+    if middle:
+        y = middle(g, y)
+    return g.model({"x": ["n", 4, "h", "w"]}, [g.quantize(y, y_scale, np.uint8(100))])
+
+
+def assert_as_without(model: onnx.ModelProto, fused: bool, shape=(2, 4, 5, 3), steps: int = 1) -> None:
+    """The bytes are those that the operators give one by one, up to rounding."""
+    assert any("QLinearConv" in op for op in operators(model)) == fused
+    x = np.random.default_rng(14).standard_normal(shape).astype(F) * 4
+    got, want = pyinfer.load(model)(x), pyinfer.load(model, disable_passes=[PASS])(x)
+    assert got.dtype == want.dtype
+    assert np.abs(got.astype(int) - want).max() <= steps
+
+
+def test_a_bias_without_a_zero_point():
+    """In many graphs, so that one grows while the pass adds a constant."""
+    for extra in range(40):
+
+        def bias(g, extra=extra):
+            for _ in range(extra):
+                g.constant(F(1))
+            b, scale = g.constant(np.arange(4, dtype=np.int32) * 1000), g.constant(F(0.05) * F(0.01))
+            return g.add("DequantizeLinear", [b, scale])
+
+        assert_as_without(conv_model(bias=bias), True)
+
+
+@pytest.mark.parametrize(
+    ("value", "scales", "fused"),
+    [
+        ([0.1, -0.2, 0.3, 0.4], {}, True),
+        ([0.45, -0.45, 0.3, 0.4], {"x_scale": 1.0, "w_scale": 1.0, "y_scale": 0.01}, False),  # would vanish
+        # With the sum, beyond int32.
+        ([2.1474] * 4, {"x_scale": 0.01, "w_scale": 1e-7, "y_scale": 0.01}, False),
+    ],
+)
+def test_a_float_bias_keeps_its_value(value, scales, fused):
+    assert_as_without(conv_model(bias=lambda g: g.constant(np.array(value, F)), **scales), fused)
+
+
+def test_filters_shared_by_two_zero_points():
+    rng = np.random.default_rng(15)
+    w = rng.integers(-128, 127, (8, 1, 3, 3)).astype(np.int8)
+    g = Qdq()
+    x, name, out = g.quantize("x", 0.05, np.uint8(3)), g.constant(w), []
+    for zero in (0, 5):
+        xd = g.dequantize(x, F(0.05), np.uint8(3))
+        y = g.add("Conv", [xd, g.dequantize(name, F(0.01), np.int8(zero))], group=8)
+        out.append(g.quantize(y, 0.1, np.uint8(100)))
+    model = g.model({"x": [1, 8, 6, 6]}, out)
+    data = rng.standard_normal((1, 8, 6, 6)).astype(F)
+    q = to_grid(data, F(0.05), np.asarray(3, np.uint8)).astype(np.int64) - 3
+    got = pyinfer.load(model).run({"x": data})
+    for y, zero in zip(out, (0, 5), strict=True):
+        sums = convolved(q, w.astype(np.int64) - zero, 1, 0, 8)
+        want = requantized(sums, F(0.05) * F(0.01) / F(0.1), np.asarray(100, np.uint8), 0, 255)
+        np.testing.assert_array_equal(got[y], want)
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (1, 4), (4,), (1,), (4, 4)])
+@pytest.mark.parametrize("finish", ["none", "quantized"])
+def test_gemm_adds_what_broadcasts(shape, finish):
+    rng = np.random.default_rng(16)
+    g = Qdq()
+    a, w = g.activation("x", 0.05, np.uint8(3)), rng.integers(-128, 127, (8, 4)).astype(np.int8)
+    c = (rng.integers(-2000, 2000, shape) * (0.05 * 0.01)).astype(F)
+    y = g.add("Gemm", [a, g.dequantize(g.constant(w), F(0.01), np.int8(0)), g.constant(c)])
+    if finish == "quantized":
+        y = g.quantize(y, 0.1, np.uint8(100))
+    model = g.model({"x": [4, 8]}, [y])
+    x = rng.standard_normal((4, 8)).astype(F)
+    got, want = pyinfer.load(model)(x), pyinfer.load(model, disable_passes=[PASS])(x)
+    most = 1 if finish == "quantized" else 1e-5
+    np.testing.assert_allclose(got.astype(F), want.astype(F), rtol=1e-5, atol=most)
+
+
+@pytest.mark.parametrize("scale", [-0.1, 0.0, np.nan, np.inf, 1e-30, 1e30])
+def test_scales_that_are_no_ordinary_numbers(scale):
+    for name in ("x_scale", "w_scale", "y_scale"):
+        assert not any("QLinear" in op for op in operators(conv_model(**{name: scale})))
+
+
+def test_a_negative_axis():
+    assert_as_without(conv_model(w_scale=np.full(4, 0.01, F), axis=-4), True)
+
+
+def test_types_that_are_not_float32():
+    g = Qdq()
+    w = np.arange(-16, 16, dtype=np.int8).reshape(8, 4)
+    zero = g.constant(np.uint8(3))
+    a = g.add("DequantizeLinear", [g.quantize("x", 0.05, np.uint8(3)), g.constant(np.float16(0.05)), zero])
+    b = g.dequantize(g.constant(w), np.float16(0.01), np.int8(0))
+    model = g.model({"x": [2, 8]}, [g.add("Gemm", [a, b])])
+    x = np.random.default_rng(17).standard_normal((2, 8)).astype(F)
+    assert pyinfer.load(model)(x).dtype == np.float16
+    # By an attribute, from operator set 23 on.
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear":
+            node.attribute.append(helper.make_attribute("output_dtype", TensorProto.FLOAT16))
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT16:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(F), tensor.name))
+    model.opset_import[0].version = 23
+    assert pyinfer.load(model)(x).dtype == np.float16
+
+
+def test_blocks_stay_in_their_layout():
+    """One block with one scale along an axis that moves when images go channels last."""
+
+    def middle(g, y):
+        scale = g.constant(np.full((1, 1, 1, 1), 0.1, F))
+        zero = g.constant(np.zeros((1, 1, 1, 1), np.uint8))
+        q = g.add("QuantizeLinear", [g.add("Relu", [y]), scale, zero], axis=1, block_size=4)
+        return g.add("DequantizeLinear", [q, scale, zero], axis=1, block_size=4)
+
+    model = conv_model(middle=middle)
+    x = np.random.default_rng(18).standard_normal((1, 4, 1, 1)).astype(F)
+    got, want = pyinfer.load(model)(x), pyinfer.load(model, disable_passes=pyinfer.pass_names())(x)
+    assert np.abs(got.astype(int) - want).max() <= 1
+
+
+def test_wide_strides_take_no_memory():
+    model = conv_model(w=np.ones((4, 1, 3, 3), np.int8), group=4, strides=[1, 1 << 24])
+    assert_as_without(model, True, (1, 4, 6, 6))
+    plan = pyinfer.load(model)._core.summary({"x": (1, 4, 6, 6)})["plan"]
+    assert plan["arena_bytes"] < 1 << 20
+
+
+@pytest.mark.parametrize(("low", "high"), [(300, 400), (200, 100), (-(2**31), 0), (-1, 5)])
+def test_bounds_outside_the_type_are_refused(low, high):
+    zero, one = np.uint8(0), F(1)
+    inputs = [
+        np.zeros((1, 1, 2, 2), np.uint8),
+        one,
+        zero,
+        np.ones((1, 1, 1, 1), np.int8),
+        one,
+        np.int8(0),
+        one,
+        zero,
+    ]
+    names = [f"i{k}" for k in range(len(inputs))]
+    graph = helper.make_graph(
+        [helper.make_node("QLinearConv", names, ["y"], domain="pyinfer", y_low=low, y_high=high)],
+        "g",
+        [helper.make_tensor_value_info("i0", TensorProto.UINT8, [1, 1, 2, 2])],
+        [onnx.ValueInfoProto(name="y")],
+        [numpy_helper.from_array(np.asarray(v), n) for n, v in zip(names[1:], inputs[1:], strict=True)],
+    )
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("pyinfer", 1)]
+    with pytest.raises(pyinfer.PyInferError, match="y_low"):
+        pyinfer.load(helper.make_model(graph, opset_imports=opsets, ir_version=10))
 
 
 def refused() -> dict[str, onnx.ModelProto]:

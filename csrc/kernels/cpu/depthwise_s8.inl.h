@@ -33,6 +33,7 @@ inline int64_t byte_group_inputs(const Window& w) {
   return (kBytePixels - 1) * w.stride[w.rank - 1] + (w.kernel[w.rank - 1] - 1) * w.dilation[w.rank - 1] + 1;
 }
 inline size_t s8_depthwise_scratch_bytes(const ConvShape& s) {
+  if (!fits_s8_depthwise(s)) return 0;
   const int64_t lines = volume(s.window.kernel, s.window.rank - 1);
   return static_cast<size_t>(div_up(s.in_channels, 64) * 64 + 64 + lines * byte_group_inputs(s.window) * 8);
 }

@@ -361,7 +361,8 @@ void run_matrix_block(const MatrixBlock& m, TileRows tile_rows) {
       const int height = split.height(i);
       const int64_t first = split.first(i);
       const int64_t row = m.row + first;
-      // The first tiles fetch the next panels while they compute on these, each every so manieth line.
+      // The first tiles fetch the next panels while they compute on these: of the lines that a turn of their
+      // loop passes, tile i the i-th.
       const bool fetches = next && i < kUnrolledSteps && split.tiles > 1;
       tile.ahead = fetches ? panels * m.panel_stride * 4 + i * 64 : 0;
       if (e.bias != nullptr && e.bias_per_row) tile.bias = e.bias + row;

@@ -39,7 +39,7 @@ class Fusion {
 
   void run() {
     each("QuantizeLinear", [&](NodeId n) { onto_grid(n); });
-    each("Gemm", [&](NodeId n) { gemm(n, kNoNode); });  // those without one
+    each("Gemm", [&](NodeId n) { gemm(n, n, nullptr); });  // those without one
     each("Gather", [&](NodeId n) { gather(n); });
     edit_.remove_unused();
   }
@@ -115,7 +115,7 @@ class Fusion {
     return g;
   }
 
-  // A constant vector of real values, of a shape that is `row` or, for the C of a Gemm, one row of it.
+  // Constant real values of shape [count] or, where `row` says so (the C of a Gemm), [1, count].
   std::optional<std::vector<double>> reals(ValueId id, int64_t count, bool row) {
     const auto fits = [&](const Shape& s) { return s == Shape{count} || (row && s == Shape{1, count}); };
     std::vector<double> values;
@@ -218,7 +218,7 @@ class Fusion {
     if (n == kNoNode || edit_.only_reader(y) == kNoNode) return;
     if (is_op(edit_.node(n), "Conv")) convolution(n, q, t);
     if (!t.whole()) return;
-    if (is_op(edit_.node(n), "Gemm")) gemm(n, q);
+    if (is_op(edit_.node(n), "Gemm")) gemm(n, q, &t);
     if (is_op(edit_.node(n), "MatMul")) matmul(n, q, t);
     if (is_op(edit_.node(n), "Add")) binary(n, q, t, "QLinearAdd");
     if (is_op(edit_.node(n), "Mul")) binary(n, q, t, "QLinearMul");
@@ -233,8 +233,7 @@ class Fusion {
     node.op_type = op_type;
     node.version = 1;
     node.name = edit_.node(attributes_of).name;
-    auto attributes = edit_.node(attributes_of).attributes;
-    node.attributes = std::move(attributes);
+    node.attributes = edit_.node(attributes_of).attributes;
     edit_.set_inputs(q, inputs);
   }
 
@@ -269,8 +268,9 @@ class Fusion {
     edit_.node(q).attributes["y_high"] = Attribute{t.high};
   }
 
-  // With a QuantizeLinear after it, or without: then its output is float32.
-  void gemm(NodeId n, NodeId q) {
+  // The QuantizeLinear q after it becomes the whole, or without one it does itself: then its output is
+  // float32.
+  void gemm(NodeId n, NodeId q, const Target* t) {
     const Node& node = edit_.node(n);
     const auto flag = [&](const char* name) {
       const auto* v = attribute<int64_t>(node, name);
@@ -287,7 +287,6 @@ class Fusion {
     if (!a || !b) return;
     const Shape s = constant(b->q).shape();
     if (s.rank() != 2 || s.count() == 0) return;
-    const auto t = q != kNoNode ? target(q) : std::nullopt;
     if (t && !is_usable(*a, *b, *t)) return;
     const int64_t outputs = s[static_cast<int>(axis)];
     const auto c = bias(node, *a, *b, s.count() / outputs, outputs, t ? slack(*t) : 0.0, true);
@@ -298,8 +297,8 @@ class Fusion {
     } else if (*c == kNoValue) {
       inputs.pop_back();
     }
-    become(q != kNoNode ? q : n, "com.microsoft", "QGemm", inputs, n);
-    edit_.node(q != kNoNode ? q : n).attributes.erase("beta");
+    become(q, "com.microsoft", "QGemm", inputs, n);
+    edit_.node(q).attributes.erase("beta");
   }
 
   // Of two activations, or of weights with a grid for each column.

@@ -59,7 +59,7 @@ class IntegerMatMul final : public Op {
       return product_.run(ctx, state, operands, at<int32_t>(ctx, state.sums),
                           [&](const IntegerTile& tile) { finish(ctx, state, tile); });
     const ByteRange range = ByteRange::of(ctx.out(0).dtype);
-    const S8Requantize bytes{.multiplier = multipliers(ctx, state, 0),
+    const S8Requantize bytes{.multiplier = fill_multipliers(ctx, state),
                              .zero = byte_at(ctx.in(in_.y_zero), 0),
                              .low = range.low,
                              .high = range.high,
@@ -79,13 +79,15 @@ class IntegerMatMul final : public Op {
   static bool one_set(const QuantizedState& state) {
     return state.a_scale.one() && (state.b_scale.one() || state.shape.b_count == 1);
   }
-  float* multipliers(const RunContext& ctx, const QuantizedState& state, int worker) const {
-    const int64_t n = state.shape.n;
-    auto* to = at<float>(ctx, state.multipliers + worker * round_up(n * 4, kCacheLine));
-    if (!one_set(state)) return to;
+  static float* multipliers(const RunContext& ctx, const QuantizedState& state, int worker) {
+    return at<float>(ctx, state.multipliers + worker * round_up(state.shape.n * 4, kCacheLine));
+  }
+  // That one set.
+  const float* fill_multipliers(const RunContext& ctx, const QuantizedState& state) const {
+    float* const to = multipliers(ctx, state, 0);
     const float *a = at<float>(ctx, state.a_scales), *b = at<float>(ctx, state.b_scales);
     const float y_scale = scale_at(ctx.in(in_.y_scale), 0);
-    for (int64_t j = 0; j < n; ++j) to[j] = a[0] * b[state.b_scale.one() ? 0 : j] / y_scale;
+    for (int64_t j = 0; j < state.shape.n; ++j) to[j] = a[0] * b[state.b_scale.one() ? 0 : j] / y_scale;
     return to;
   }
 
